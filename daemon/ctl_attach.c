@@ -1,0 +1,537 @@
+#include "ctl_attach.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ctl_cookie.h"
+#include "ctl_dist.h"
+#include "ctl_json.h"
+
+#define MODULE "coroner_attach"
+#define OLDEST_OTP 25 /* what the NIF and the beams are built on */
+#define BEAM_MAX (4 << 20) /* bytes of a beam file */
+
+/* Where the application is, on this machine and, it is hoped, in the node's eyes. */
+struct application {
+    char ebin[PATH_MAX];
+    char beam[PATH_MAX]; /* of MODULE */
+};
+
+/* If ${directory}/${tail} holds the beam of MODULE, note it in ${application}. Return whether. */
+static bool try_ebin(struct application *application, const char *directory, const char *tail)
+{
+    char path[PATH_MAX];
+
+    int length = snprintf(path, sizeof(path), "%s/%s", directory, tail);
+    if (length < 0 || (size_t)length >= sizeof(path) || realpath(path, application->ebin) == NULL)
+        return false;
+    length = snprintf(application->beam, sizeof(application->beam), "%s/%s.beam", application->ebin,
+                      MODULE);
+    if (length < 0 || (size_t)length >= sizeof(application->beam))
+        return false;
+    return access(application->beam, R_OK) == 0;
+}
+
+/* Find the application. Return CTL_OK, or the code to end with after saying where it was looked for. */
+static enum ctl_exit find_application(const struct ctl_options *options,
+                                      struct application *application)
+{
+    char own[PATH_MAX];
+
+    if (options->app != NULL) {
+        if (try_ebin(application, options->app, "ebin"))
+            return CTL_OK;
+        CTL_COMPLAIN("there is no ebin/" MODULE ".beam that can be read in ", options->app,
+                     ": --app takes the application's directory, the one that holds ebin/ and priv/");
+        return CTL_USAGE;
+    }
+    ssize_t length = readlink("/proc/self/exe", own, sizeof(own) - 1);
+    if (length <= 0) {
+        CTL_COMPLAIN("cannot tell where coronerctl is: ", strerror(errno),
+                     "; name the application's directory with --app");
+        return CTL_SOFTWARE;
+    }
+    own[length] = '\0';
+    *strrchr(own, '/') = '\0';
+    if (try_ebin(application, own, "../ebin") ||
+        try_ebin(application, own, "../_build/default/lib/coroner/ebin"))
+        return CTL_OK;
+    CTL_COMPLAIN("cannot find the application coroner: there is no " MODULE ".beam in ../ebin or "
+                 "../_build/default/lib/coroner/ebin of ",
+                 own, "; build it with make, or name its directory with --app");
+    return CTL_UNAVAILABLE;
+}
+
+/* Read the file ${path} into ${bytes}, to be freed. Return its size, or -1 after saying why not. */
+static long read_beam(const char *path, char **bytes)
+{
+    struct stat status;
+    long result = -1;
+    size_t length = 0;
+
+    *bytes = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &status) != 0) {
+        CTL_COMPLAIN("cannot read ", path, ": ", strerror(errno));
+        goto done;
+    }
+    if (!S_ISREG(status.st_mode) || status.st_size <= 0 || status.st_size > BEAM_MAX ||
+        (*bytes = malloc((size_t)status.st_size)) == NULL) {
+        CTL_COMPLAIN("the file ", path, " is not the beam of a module");
+        goto done;
+    }
+    while (length < (size_t)status.st_size) {
+        ssize_t got = read(fd, *bytes + length, (size_t)status.st_size - length);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0) {
+            CTL_COMPLAIN("cannot read ", path, " to its end");
+            goto done;
+        }
+        length += (size_t)got;
+    }
+    result = (long)length;
+done:
+    if (fd >= 0)
+        close(fd);
+    return result;
+}
+
+/* Make ${path} absolute in the ${size} bytes of ${absolute}. Return CTL_OK or the code to end with. */
+static enum ctl_exit make_absolute(const char *path, char *absolute, size_t size)
+{
+    char here[PATH_MAX] = "";
+
+    if (path[0] != '/' && getcwd(here, sizeof(here)) == NULL) {
+        CTL_COMPLAIN("cannot tell the current directory: ", strerror(errno),
+                     "; give --ingest as an absolute path");
+        return CTL_USAGE;
+    }
+    int length = snprintf(absolute, size, "%s%s%s", here, path[0] == '/' ? "" : "/", path);
+    if (length < 0 || (size_t)length >= size) {
+        CTL_COMPLAIN("the path of the ingest socket is too long: ", path, "");
+        return CTL_USAGE;
+    }
+    return CTL_OK;
+}
+
+/* Append the UTF-8 string ${path} as an Erlang string, a list of its characters. Return 0 or -1. */
+static int encode_path(ei_x_buff *x, const char *path)
+{
+    json_t *checked = json_string(path); /* NULL for what is not UTF-8 */
+    if (checked == NULL)
+        return -1;
+    json_decref(checked);
+
+    size_t count = 0;
+    for (const char *c = path; *c != '\0'; c++)
+        count += ((unsigned char)*c & 0xc0) != 0x80;
+    if (count == 0 || count > PATH_MAX || ei_x_encode_list_header(x, (long)count) != 0)
+        return -1;
+    for (const unsigned char *c = (const unsigned char *)path; *c != '\0';) {
+        int size = *c < 0x80 ? 1 : *c < 0xe0 ? 2 : *c < 0xf0 ? 3 : 4;
+        unsigned long character = size == 1 ? *c : *c & (0x7fu >> size);
+        for (int i = 1; i < size; i++)
+            character = character << 6 | (c[i] & 0x3fu);
+        if (ei_x_encode_ulong(x, character) != 0)
+            return -1;
+        c += size;
+    }
+    return ei_x_encode_empty_list(x);
+}
+
+/*
+ * Append arguments for a call to ${x}, as ${form} tells: 'a' an atom, 's' a path, as a string, 'b' a
+ * binary (a pointer and its size_t), '[' the beginning of the list (an int, its length), ']' its end,
+ * '#' the beginning of a map (an int, its pairs). Return 0 or -1.
+ */
+static int encode(ei_x_buff *x, const char *form, va_list arguments)
+{
+    int result = 0;
+
+    for (; *form != '\0' && result == 0; form++) {
+        switch (*form) {
+        case 'a':
+            result = ei_x_encode_atom(x, va_arg(arguments, const char *));
+            break;
+        case 's':
+            result = encode_path(x, va_arg(arguments, const char *));
+            break;
+        case 'b': {
+            const char *bytes = va_arg(arguments, const char *);
+            size_t length = va_arg(arguments, size_t);
+            result = length > INT_MAX ? -1 : ei_x_encode_binary(x, bytes, (int)length);
+            break;
+        }
+        case '[':
+            result = ei_x_encode_list_header(x, va_arg(arguments, int));
+            break;
+        case ']':
+            result = ei_x_encode_empty_list(x);
+            break;
+        default: /* '#' */
+            result = ei_x_encode_map_header(x, va_arg(arguments, int));
+            break;
+        }
+    }
+    return result;
+}
+
+/*
+ * Call ${module}:${function} in the node with the list of arguments that encode makes of ${form} and
+ * what follows it. Return as ctl_dist_call does.
+ */
+static enum ctl_exit call(struct ctl_dist *dist, struct ctl_term *answer, const char *module,
+                          const char *function, const char *form, ...)
+{
+    ei_x_buff arguments;
+    enum ctl_exit result;
+    va_list rest;
+
+    if (ei_x_new(&arguments) != 0) {
+        CTL_COMPLAIN("out of memory");
+        return CTL_SOFTWARE;
+    }
+    va_start(rest, form);
+    int encoded = encode(&arguments, form, rest);
+    va_end(rest);
+    if (encoded == 0) {
+        result = ctl_dist_call(dist, module, function, &arguments, answer);
+    } else {
+        CTL_COMPLAIN("cannot encode the arguments of ", module, ":", function,
+                     ": a path that is not UTF-8, or no memory");
+        result = CTL_USAGE;
+    }
+    ei_x_free(&arguments);
+    return result;
+}
+
+/* Whether the node has MODULE loaded, into ${loaded}. */
+static enum ctl_exit is_loaded(struct ctl_dist *dist, bool *loaded)
+{
+    struct ctl_term answer;
+
+    enum ctl_exit result = call(dist, &answer, "erlang", "module_loaded", "[a]", 1, MODULE);
+    *loaded = result == CTL_OK && ctl_term_is_atom(answer, "true");
+    return result;
+}
+
+/* Take MODULE out of the node again. Return CTL_OK or the code to end with. */
+static enum ctl_exit unload(struct ctl_dist *dist)
+{
+    struct ctl_term answer;
+
+    enum ctl_exit result = call(dist, &answer, "code", "delete", "[a]", 1, MODULE);
+    if (result == CTL_OK)
+        result = call(dist, &answer, "code", "purge", "[a]", 1, MODULE);
+    return result;
+}
+
+/* Check that the node runs an OTP that the NIF and the beams load on. */
+static enum ctl_exit check_release(struct ctl_dist *dist)
+{
+    struct ctl_term answer;
+    char release[32] = "";
+
+    enum ctl_exit result = call(dist, &answer, "erlang", "system_info", "[a]", 1, "otp_release");
+    if (result != CTL_OK)
+        return result;
+    char *end = release;
+    if (ctl_term_bytes(answer, release, sizeof(release)) > 0 &&
+        strtol(release, &end, 10) >= OLDEST_OTP && end != release)
+        return CTL_OK;
+    CTL_COMPLAIN("the node ", ctl_dist_node(dist), " runs OTP ", release[0] != '\0' ? release : "?",
+                 "; coroner needs OTP 25 or later");
+    return CTL_UNAVAILABLE;
+}
+
+/* Check that the node can read the application where we found it. */
+static enum ctl_exit check_reach(struct ctl_dist *dist, const struct application *application)
+{
+    struct ctl_term answer;
+    struct ctl_term part;
+    struct ctl_term access_right;
+    char why[64] = "eacces";
+
+    enum ctl_exit result =
+        call(dist, &answer, "file", "read_file_info", "[s]", 1, application->beam);
+    if (result != CTL_OK)
+        return result;
+    /* {ok, {file_info, Size, Type, Access, ...}} | {error, Reason} */
+    if (ctl_term_element(answer, 2, 0, &part) == 0 && ctl_term_is_atom(part, "ok")) {
+        if (ctl_term_element(answer, 2, 1, &part) == 0 &&
+            ctl_term_element(part, -1, 3, &access_right) == 0 &&
+            (ctl_term_is_atom(access_right, "read") || ctl_term_is_atom(access_right, "read_write")))
+            return CTL_OK;
+    } else if (ctl_term_element(answer, 2, 1, &part) == 0) {
+        ctl_term_bytes(part, why, sizeof(why));
+    }
+    if (strcmp(why, "eacces") == 0) {
+        CTL_COMPLAIN("the node ", ctl_dist_node(dist), " may not read ", application->beam,
+                     ": the user it runs as needs the right to read that directory; put the application "
+                     "where it can, and name it with --app");
+        return CTL_NOPERM;
+    }
+    CTL_COMPLAIN("the node ", ctl_dist_node(dist), " does not see ", application->beam, " (", why,
+                 "): it runs on another machine or in a container. Run coronerctl there, or name with "
+                 "--app a directory that is the same on both sides");
+    return CTL_UNAVAILABLE;
+}
+
+/*
+ * Read {error, {Code, Text}}, the ${answer} of MODULE. Copy the code into the ${size} bytes of ${code}
+ * and show the sentence in ${text}. If it is something else, the code is empty and it is shown whole.
+ */
+static void read_error(struct ctl_term answer, char *code, size_t size, struct ctl_text *text)
+{
+    struct ctl_term tag;
+    struct ctl_term error;
+    struct ctl_term part;
+    char sentence[1024];
+
+    code[0] = '\0';
+    if (ctl_term_element(answer, 2, 0, &tag) == 0 && ctl_term_is_atom(tag, "error") &&
+        ctl_term_element(answer, 2, 1, &error) == 0 && ctl_term_element(error, 2, 0, &part) == 0 &&
+        ctl_term_bytes(part, code, size) >= 0 && ctl_term_element(error, 2, 1, &part) == 0) {
+        int length = ctl_term_bytes(part, sentence, sizeof(sentence));
+        if (length >= 0) {
+            ctl_text_foreign(text, sentence, (size_t)length, sizeof(sentence));
+            return;
+        }
+    }
+    ctl_term_show(text, answer);
+}
+
+/* The code to end with for an error of MODULE, from its name ${code}. */
+static enum ctl_exit exit_of(const char *code)
+{
+    static const struct {
+        const char *code;
+        enum ctl_exit exit;
+    } known[] = {
+        {"not_attached", CTL_NOTHING}, {"not_armed", CTL_NOTHING}, {"busy", CTL_TEMPFAIL},
+        {"timeout", CTL_TEMPFAIL},     {"eacces", CTL_NOPERM},     {"denied", CTL_NOPERM},
+        {"otp", CTL_UNAVAILABLE},      {"enoent", CTL_UNAVAILABLE},
+    };
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (strcmp(known[i].code, code) == 0)
+            return known[i].exit;
+    return CTL_SOFTWARE;
+}
+
+/* Say that ${what} ("attach", "detach") failed, with the ${answer} of MODULE. Return the exit code. */
+static enum ctl_exit explain(struct ctl_dist *dist, const char *what, struct ctl_term answer)
+{
+    struct ctl_text text;
+    char code[64];
+
+    ctl_text_init(&text, (struct ctl_look){.utf8 = ctl_locale_is_utf8(), .colour = false});
+    read_error(answer, code, sizeof(code), &text);
+    CTL_COMPLAIN("cannot ", what, " coroner ", "", strcmp(what, "attach") == 0 ? "to " : "from ",
+                 ctl_dist_node(dist), ": ", ctl_text_string(&text));
+    ctl_text_free(&text);
+    return exit_of(code);
+}
+
+/* Turn the values of the map ${info} that we know into members of ${object}. */
+static void read_info(struct ctl_term info, json_t *object)
+{
+    static const char *const keys[] = {"processes", "incarnation", "ingest", "already"};
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        struct ctl_term value;
+        long long number;
+        char bytes[PATH_MAX];
+
+        if (ctl_term_map_get(info, keys[i], &value) != 0)
+            continue;
+        if (ctl_term_integer(value, &number) == 0)
+            json_object_set_new(object, keys[i], json_integer(number));
+        else if (ctl_term_is_atom(value, "true") || ctl_term_is_atom(value, "false"))
+            json_object_set_new(object, keys[i], json_boolean(ctl_term_is_atom(value, "true")));
+        else if (ctl_term_bytes(value, bytes, sizeof(bytes)) > 0)
+            json_object_set_new(object, keys[i], json_string(bytes)); /* left out if not UTF-8 */
+    }
+}
+
+/* Print what attaching did, which is in ${object}. */
+static enum ctl_exit report(const struct ctl_options *options, const json_t *object)
+{
+    struct ctl_text text;
+
+    if (options->json)
+        return ctl_json_print(object);
+
+    const json_t *processes = json_object_get(object, "processes");
+    const char *incarnation = json_string_value(json_object_get(object, "incarnation"));
+    const char *ingest = json_string_value(json_object_get(object, "ingest"));
+    ctl_text_init(&text, options->look);
+    ctl_text_add(&text, json_is_true(json_object_get(object, "already"))
+                            ? "coroner was attached already to "
+                            : "coroner is attached to ");
+    ctl_text_foreign_string(&text, json_string_value(json_object_get(object, "node")));
+    if (json_is_integer(processes)) {
+        ctl_text_add(&text, ": it watches ");
+        ctl_text_add_number(&text, json_integer_value(processes));
+        ctl_text_add(&text, json_integer_value(processes) == 1 ? " process" : " processes");
+        ctl_text_add(&text, " and every new one");
+    }
+    ctl_text_add(&text, "\n");
+    if (ingest != NULL) {
+        ctl_text_add(&text, "  sends to     ");
+        ctl_text_foreign_string(&text, ingest);
+        ctl_text_add(&text, "\n");
+    }
+    if (incarnation != NULL) {
+        ctl_text_add(&text, "  incarnation  ");
+        ctl_text_foreign_string(&text, incarnation);
+        ctl_text_add(&text, "\n");
+    }
+    enum ctl_exit result = ctl_print(&text);
+    ctl_text_free(&text);
+    return result;
+}
+
+/* Load MODULE into the node and let it attach. */
+static enum ctl_exit load_and_attach(struct ctl_dist *dist, const struct ctl_options *options,
+                                     const struct application *application, const char *beam,
+                                     size_t beam_size)
+{
+    char ingest[PATH_MAX];
+    struct ctl_term answer;
+    struct ctl_term part;
+    bool loaded;
+
+    enum ctl_exit result = make_absolute(options->ingest, ingest, sizeof(ingest));
+    if (result == CTL_OK)
+        result = check_release(dist);
+    if (result == CTL_OK)
+        result = check_reach(dist, application);
+    if (result == CTL_OK)
+        result = is_loaded(dist, &loaded);
+    if (result != CTL_OK)
+        return result;
+
+    /* One that is there already may be at work: a second load would make it old code. */
+    if (!loaded) {
+        result = call(dist, &answer, "code", "load_binary", "[asb]", 3, MODULE, application->beam, beam,
+                      beam_size);
+        if (result != CTL_OK)
+            return result;
+        if (ctl_term_element(answer, 2, 0, &part) != 0 || !ctl_term_is_atom(part, "module"))
+            return explain(dist, "attach", answer);
+    }
+    result = call(dist, &answer, MODULE, "attach", "[s#ab]", 2, application->ebin, 1, "ingest", ingest,
+                  strlen(ingest));
+    if (result == CTL_OK && ctl_term_element(answer, 2, 0, &part) == 0 &&
+        ctl_term_is_atom(part, "ok") && ctl_term_element(answer, 2, 1, &part) == 0) {
+        json_t *object = json_pack("{s:s, s:o}", "node", ctl_dist_node(dist), "attached", json_true());
+        if (object == NULL) {
+            CTL_COMPLAIN("coroner is attached to ", ctl_dist_node(dist), ", but no memory is left to say more");
+            return CTL_SOFTWARE;
+        }
+        read_info(part, object);
+        result = report(options, object);
+        json_decref(object);
+        return result;
+    }
+    if (result == CTL_TEMPFAIL) {
+        CTL_COMPLAIN("if it is not wanted any more: coronerctl detach ", ctl_dist_node(dist), "");
+        return result;
+    }
+    if (result == CTL_OK)
+        result = explain(dist, "attach", answer);
+    if (result != CTL_UNAVAILABLE && !loaded)
+        unload(dist);
+    return result;
+}
+
+enum ctl_exit ctl_attach(const struct ctl_options *options, int argc, char **argv)
+{
+    struct application application;
+    char cookie[CTL_COOKIE_SIZE];
+    struct ctl_dist *dist = NULL;
+    char *beam = NULL;
+
+    (void)argc;
+    enum ctl_exit result = ctl_cookie_read(options, cookie);
+    if (result == CTL_OK)
+        result = find_application(options, &application);
+    if (result != CTL_OK)
+        return result;
+    long beam_size = read_beam(application.beam, &beam);
+    if (beam_size < 0)
+        result = CTL_UNAVAILABLE;
+    if (result == CTL_OK)
+        result = ctl_dist_connect(argv[0], cookie, &dist);
+    if (result == CTL_OK)
+        result = load_and_attach(dist, options, &application, beam, (size_t)beam_size);
+    ctl_dist_close(dist);
+    free(beam);
+    return result;
+}
+
+/* Let MODULE detach, and take it out of the node. */
+static enum ctl_exit detach_and_unload(struct ctl_dist *dist, const struct ctl_options *options)
+{
+    struct ctl_text text;
+    struct ctl_term answer;
+    bool loaded;
+
+    enum ctl_exit result = is_loaded(dist, &loaded);
+    if (result != CTL_OK)
+        return result;
+    if (!loaded) {
+        CTL_COMPLAIN("coroner is not attached to ", ctl_dist_node(dist), "");
+        return CTL_NOTHING;
+    }
+    result = call(dist, &answer, MODULE, "detach", "]");
+    if (result != CTL_OK)
+        return result;
+    if (!ctl_term_is_atom(answer, "ok")) {
+        result = explain(dist, "detach", answer);
+        if (result == CTL_NOTHING)
+            unload(dist);
+        return result;
+    }
+    result = unload(dist);
+    if (result != CTL_OK)
+        return result;
+    if (options->json) {
+        json_t *object = json_pack("{s:s, s:o}", "node", ctl_dist_node(dist), "attached", json_false());
+        result = ctl_json_print(object);
+        json_decref(object);
+        return result;
+    }
+    ctl_text_init(&text, options->look);
+    ctl_text_add(&text, "coroner is detached from ");
+    ctl_text_foreign_string(&text, ctl_dist_node(dist));
+    ctl_text_add(&text, "; nothing of it is left there\n");
+    result = ctl_print(&text);
+    ctl_text_free(&text);
+    return result;
+}
+
+enum ctl_exit ctl_detach(const struct ctl_options *options, int argc, char **argv)
+{
+    char cookie[CTL_COOKIE_SIZE];
+    struct ctl_dist *dist = NULL;
+
+    (void)argc;
+    enum ctl_exit result = ctl_cookie_read(options, cookie);
+    if (result == CTL_OK)
+        result = ctl_dist_connect(argv[0], cookie, &dist);
+    if (result == CTL_OK)
+        result = detach_and_unload(dist, options);
+    ctl_dist_close(dist);
+    return result;
+}

@@ -1,0 +1,23 @@
+/*
+ * The command status: how coronerd is, and which nodes send to it.
+ */
+#ifndef CORONER_CTL_STATUS_H
+#define CORONER_CTL_STATUS_H
+
+#include <jansson.h>
+
+#include "ctl.h"
+
+/**
+ * ctl_status(options, argc, argv):
+ * Print what coronerd says of itself and of its nodes.
+ */
+enum ctl_exit ctl_status(const struct ctl_options *options, int argc, char **argv);
+
+/**
+ * ctl_status_show(text, status, nodes):
+ * Append the object ${status} and a table of the objects in the array ${nodes} to ${text}. Pure.
+ */
+void ctl_status_show(struct ctl_text *text, const json_t *status, const json_t *nodes);
+
+#endif
