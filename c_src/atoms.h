@@ -1,0 +1,99 @@
+/* The atoms that the NIF knows, made once in load(): comparing a term with one is comparing two words. */
+#ifndef CORONER_ATOMS_H
+#define CORONER_ATOMS_H
+
+#include <erl_nif.h>
+
+/* X(C name, Erlang name) */
+#define CORONER_ATOMS(X)                                                                           \
+    X(abort, "abort")                                                                              \
+    X(acked, "acked")                                                                              \
+    X(alive, "alive")                                                                              \
+    X(all, "all")                                                                                  \
+    X(armed, "armed")                                                                              \
+    X(atomic_load, "atomic_load")                                                                  \
+    X(badarg, "badarg")                                                                            \
+    X(call, "call")                                                                                \
+    X(call_on_load_function, "call_on_load_function")                                              \
+    X(code, "code")                                                                                \
+    X(code_server, "code_server")                                                                  \
+    X(complete, "complete")                                                                        \
+    X(coroner_flushed, "coroner_flushed")                                                          \
+    X(decode_msg, "decode_msg")                                                                    \
+    X(delete, "delete")                                                                            \
+    X(discard, "discard")                                                                          \
+    X(enomem, "enomem")                                                                            \
+    X(ensure_loaded, "ensure_loaded")                                                              \
+    X(erlang, "erlang")                                                                            \
+    X(erpc, "erpc")                                                                                \
+    X(error, "error")                                                                              \
+    X(erts_code_purger, "erts_code_purger")                                                        \
+    X(erts_internal, "erts_internal")                                                              \
+    X(exit, "exit")                                                                                \
+    X(exit_signal, "exit_signal")                                                                  \
+    X(expired, "expired")                                                                          \
+    X(extra, "extra")                                                                              \
+    X(false_, "false")                                                                             \
+    X(finish_after_on_load, "finish_after_on_load")                                                \
+    X(finish_loading, "finish_loading")                                                            \
+    X(gen, "gen")                                                                                  \
+    X(gen_event, "gen_event")                                                                      \
+    X(gen_server, "gen_server")                                                                    \
+    X(gen_statem, "gen_statem")                                                                    \
+    X(getting_linked, "getting_linked")                                                            \
+    X(getting_unlinked, "getting_unlinked")                                                        \
+    X(halt, "halt")                                                                                \
+    X(handle_call, "handle_call")                                                                  \
+    X(handle_request, "handle_request")                                                            \
+    X(init, "init")                                                                                \
+    X(init_it, "init_it")                                                                          \
+    X(init_p, "init_p")                                                                            \
+    X(kill, "kill")                                                                                \
+    X(killed, "killed")                                                                            \
+    X(link, "link")                                                                                \
+    X(load_abs, "load_abs")                                                                        \
+    X(load_binary, "load_binary")                                                                  \
+    X(load_file, "load_file")                                                                      \
+    X(load_module, "load_module")                                                                  \
+    X(loop_receive, "loop_receive")                                                                \
+    X(match_spec_result, "match_spec_result")                                                      \
+    X(nocatch, "nocatch")                                                                          \
+    X(noconnection, "noconnection")                                                                \
+    X(noproc, "noproc")                                                                            \
+    X(normal, "normal")                                                                            \
+    X(not_armed, "not_armed")                                                                      \
+    X(not_seen, "not_seen")                                                                        \
+    X(ok, "ok")                                                                                    \
+    X(proc_lib, "proc_lib")                                                                        \
+    X(process_flag, "process_flag")                                                                \
+    X(purge, "purge")                                                                              \
+    X(purge_module, "purge_module")                                                                \
+    X(raise, "raise")                                                                              \
+    X(register_, "register")                                                                       \
+    X(remove, "remove")                                                                            \
+    X(return_, "return")                                                                           \
+    X(sensitive, "sensitive")                                                                      \
+    X(shutdown, "shutdown")                                                                        \
+    X(soft_purge, "soft_purge")                                                                    \
+    X(spawn, "spawn")                                                                              \
+    X(spawned, "spawned")                                                                          \
+    X(supervisor, "supervisor")                                                                    \
+    X(supervisor_bridge, "supervisor_bridge")                                                      \
+    X(trace, "trace")                                                                              \
+    X(trace_status, "trace_status")                                                                \
+    X(trap_exit, "trap_exit")                                                                      \
+    X(true_, "true")                                                                               \
+    X(undefined, "undefined")                                                                      \
+    X(unlink, "unlink")                                                                            \
+    X(unregister, "unregister")
+
+struct coroner_atoms {
+#define X(symbol, name) ERL_NIF_TERM symbol;
+    CORONER_ATOMS(X)
+#undef X
+};
+
+/* Written in load() before any callback can run, afterwards only read. */
+extern struct coroner_atoms atoms;
+
+#endif

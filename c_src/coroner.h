@@ -1,0 +1,55 @@
+/*
+ * All of coroner inside one node. Made in the library's load(), freed in its unload(); a callback of the VM can
+ * run at any moment between the two, so nothing in here is freed while the library is loaded: stop() empties
+ * what it can and leaves the rest in place.
+ */
+#ifndef CORONER_CORONER_H
+#define CORONER_CORONER_H
+
+#include <pthread.h>
+
+#include "intern.h"
+#include "journal.h"
+#include "ledger.h"
+#include "purge.h"
+#include "uplink.h"
+#include "wide.h"
+
+struct coroner {
+    uint32_t abi;         /* of this struct: a library of another layout must not take it over */
+    uint32_t users;       /* instances of the module that share it; changed in load, upgrade, unload only */
+    const void *code;     /* tells one copy of the library from another */
+
+    /*
+     * The tracer state that our trace flags and patterns carry: a new number for every start. Flags that were
+     * left by an earlier one are told apart by it. 0 while not armed. Written by start and stop, read by every
+     * callback.
+     */
+    _Atomic term_word armed_state;
+
+    struct intern *intern;
+    struct ledger *ledger;
+    struct wide *wide;
+    struct journal *journal;
+    struct purge *purge;
+    struct uplink *uplink;
+
+    pthread_mutex_t lifecycle; /* start and stop exclude each other; no callback takes it */
+    uint64_t starts;
+    char incarnation[17];
+    _Atomic uint64_t armed_ns; /* monotonic, of the last start */
+
+    /* What is recorded; written by start before it is armed. */
+    uint32_t record_sources; /* bit by enum coroner_source */
+    uint32_t record_shapes;  /* bit by enum reason_shape: recorded whatever the source */
+    bool only_class;         /* reason_detail = class */
+
+    _Atomic uint64_t normal;     /* exits that were only counted: source normal */
+    _Atomic uint64_t unrecorded; /* others that `record` does not select */
+    _Atomic uint64_t without_memory; /* exits of which no record could be made */
+    _Atomic uint64_t by_source[CORONER_SOURCE_COUNT];
+};
+
+#define CORONER_ABI 1
+
+#endif

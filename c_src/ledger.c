@@ -1,0 +1,573 @@
+#include <pthread.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "ledger.h"
+
+/*
+ * 1024 shards keep one shard's table small: growing it is the longest thing that happens under a lock (at
+ * a million processes 1000 entries move, some 10 microseconds), and two schedulers seldom meet.
+ */
+#define SHARDS 1024
+#define BUCKETS_FIRST 8
+#define QUIET_SLOTS 64
+
+struct quiet_slot {
+    term_word pid;
+    uint32_t initial_call;
+    uint8_t quiet;
+};
+
+struct shard {
+    pthread_mutex_t lock; /* over all of the shard, the entries and their evidence */
+    struct entry **buckets;
+    uint32_t bucket_count; /* a power of two */
+    uint32_t entries;
+    bool open;
+    struct quiet_slot *quiet; /* QUIET_SLOTS of them, or NULL until the first */
+};
+
+struct ledger {
+    _Atomic uint64_t count;
+    struct shard shards[SHARDS];
+};
+
+struct evidence *evidence_new(enum evidence_kind kind, uint64_t time_ns)
+{
+    struct evidence *evidence = memory_zalloc(sizeof(*evidence));
+
+    if (evidence == NULL)
+        return NULL;
+    evidence->kind = (uint8_t)kind;
+    evidence->time_ns = time_ns;
+    return evidence;
+}
+
+void evidence_free(struct evidence *evidence)
+{
+    if (evidence == NULL)
+        return;
+    act_drop(evidence->act);
+    record_drop(evidence->record);
+    text_drop(evidence->stack);
+    memory_free(evidence);
+}
+
+void entry_free(struct entry *entry)
+{
+    if (entry == NULL)
+        return;
+    for (struct evidence *evidence = entry->evidence, *next; evidence != NULL; evidence = next) {
+        next = evidence->next;
+        evidence_free(evidence);
+    }
+    if (entry->flags & ENTRY_UNSEEDED) {
+        if (entry->of.removed != NULL)
+            linkset_clear(entry->of.removed);
+        memory_free(entry->of.removed);
+    } else {
+        ancestors_drop(entry->of.ancestors);
+    }
+    linkset_clear(&entry->links);
+    memory_free(entry);
+}
+
+struct ledger *ledger_new(void)
+{
+    struct ledger *ledger = memory_zalloc(sizeof(*ledger));
+    size_t made = 0;
+
+    if (ledger == NULL)
+        return NULL;
+    for (; made < SHARDS; made++)
+        if (pthread_mutex_init(&ledger->shards[made].lock, NULL) != 0)
+            goto err0;
+    return ledger;
+
+err0:
+    while (made-- > 0)
+        pthread_mutex_destroy(&ledger->shards[made].lock);
+    memory_free(ledger);
+    return NULL;
+}
+
+void ledger_open(struct ledger *ledger)
+{
+    for (size_t i = 0; i < SHARDS; i++) {
+        struct shard *shard = &ledger->shards[i];
+
+        pthread_mutex_lock(&shard->lock);
+        shard->open = true;
+        pthread_mutex_unlock(&shard->lock);
+    }
+}
+
+void ledger_close(struct ledger *ledger)
+{
+    for (size_t i = 0; i < SHARDS; i++) {
+        struct shard *shard = &ledger->shards[i];
+        struct entry **buckets;
+        uint32_t bucket_count;
+        uint32_t entries;
+
+        /* The table is taken out under the lock and freed without it: a callback never waits for that. */
+        pthread_mutex_lock(&shard->lock);
+        shard->open = false;
+        buckets = shard->buckets;
+        bucket_count = shard->bucket_count;
+        entries = shard->entries;
+        shard->buckets = NULL;
+        shard->bucket_count = 0;
+        shard->entries = 0;
+        memory_free(shard->quiet);
+        shard->quiet = NULL;
+        pthread_mutex_unlock(&shard->lock);
+
+        for (uint32_t b = 0; b < bucket_count; b++)
+            for (struct entry *entry = buckets[b], *next; entry != NULL; entry = next) {
+                next = entry->next;
+                entry_free(entry);
+            }
+        memory_free(buckets);
+        atomic_fetch_sub_explicit(&ledger->count, entries, memory_order_relaxed);
+    }
+}
+
+void ledger_free(struct ledger *ledger)
+{
+    if (ledger == NULL)
+        return;
+    ledger_close(ledger);
+    for (size_t i = 0; i < SHARDS; i++)
+        pthread_mutex_destroy(&ledger->shards[i].lock);
+    memory_free(ledger);
+}
+
+static struct shard *lock_shard(struct ledger *ledger, term_word pid)
+{
+    struct shard *shard = &ledger->shards[word_hash(pid) % SHARDS];
+
+    pthread_mutex_lock(&shard->lock);
+    return shard;
+}
+
+static void unlock_shard(struct shard *shard)
+{
+    pthread_mutex_unlock(&shard->lock);
+}
+
+static uint32_t bucket_of(const struct shard *shard, term_word pid)
+{
+    return (uint32_t)(word_hash(pid) / SHARDS) & (shard->bucket_count - 1);
+}
+
+/* Finds the place that points to the entry of `pid`, or NULL. */
+static struct entry **find_place(const struct shard *shard, term_word pid)
+{
+    if (shard->bucket_count == 0)
+        return NULL;
+    for (struct entry **at = &shard->buckets[bucket_of(shard, pid)]; *at != NULL; at = &(*at)->next)
+        if ((*at)->pid == pid)
+            return at;
+    return NULL;
+}
+
+static struct entry *find(const struct shard *shard, term_word pid)
+{
+    struct entry **place = find_place(shard, pid);
+
+    return place == NULL ? NULL : *place;
+}
+
+/* Makes room for one more entry. Without memory the chains only get longer. Returns false with no table at all. */
+static bool make_room(struct shard *shard)
+{
+    uint32_t wanted = shard->bucket_count == 0 ? BUCKETS_FIRST : shard->bucket_count * 2;
+    struct entry **old = shard->buckets;
+    uint32_t old_count = shard->bucket_count;
+    struct entry **fresh;
+
+    if (shard->entries < shard->bucket_count)
+        return true;
+    if ((fresh = memory_zalloc(wanted * sizeof(struct entry *))) == NULL)
+        return old_count != 0;
+    shard->buckets = fresh;
+    shard->bucket_count = wanted;
+    for (uint32_t b = 0; b < old_count; b++)
+        for (struct entry *entry = old[b], *next; entry != NULL; entry = next) {
+            uint32_t bucket = bucket_of(shard, entry->pid);
+
+            next = entry->next;
+            entry->next = shard->buckets[bucket];
+            shard->buckets[bucket] = entry;
+        }
+    memory_free(old);
+    return true;
+}
+
+/* Enters `entry`, unless the shard is closed or without memory: then it returns false and the caller keeps it. */
+static bool insert(struct ledger *ledger, struct shard *shard, struct entry *entry)
+{
+    uint32_t bucket;
+
+    if (!shard->open || !make_room(shard))
+        return false;
+    bucket = bucket_of(shard, entry->pid);
+    entry->next = shard->buckets[bucket];
+    shard->buckets[bucket] = entry;
+    shard->entries++;
+    atomic_fetch_add_explicit(&ledger->count, 1, memory_order_relaxed);
+    return true;
+}
+
+static struct entry *take_out(struct ledger *ledger, struct shard *shard, term_word pid)
+{
+    struct entry **place = find_place(shard, pid);
+    struct entry *entry;
+
+    if (place == NULL)
+        return NULL;
+    entry = *place;
+    *place = entry->next;
+    shard->entries--;
+    atomic_fetch_sub_explicit(&ledger->count, 1, memory_order_relaxed);
+    return entry;
+}
+
+void ledger_spawned(struct ledger *ledger, const struct birth *birth)
+{
+    struct entry *entry = memory_zalloc(sizeof(*entry));
+    struct entry *stale;
+    struct shard *shard;
+    bool entered;
+
+    if (entry == NULL) {
+        ancestors_drop(birth->ancestors);
+        return;
+    }
+    entry->pid = birth->pid;
+    entry->parent = birth->parent;
+    entry->initial_call = birth->initial_call;
+    entry->of.ancestors = birth->ancestors;
+    entry->begun_ns = birth->time_ns;
+    entry->flags = birth->proc_lib ? ENTRY_PROC_LIB : 0;
+
+    shard = lock_shard(ledger, birth->pid);
+    stale = take_out(ledger, shard, birth->pid);
+    entered = insert(ledger, shard, entry);
+    unlock_shard(shard);
+    entry_free(stale);
+    if (!entered)
+        entry_free(entry);
+}
+
+struct entry *ledger_exit(struct ledger *ledger, term_word pid)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry *entry = take_out(ledger, shard, pid);
+
+    unlock_shard(shard);
+    return entry;
+}
+
+void ledger_link(struct ledger *ledger, term_word pid, term_word peer)
+{
+    struct shard *shard;
+    struct entry *entry;
+
+    if (pid == peer)
+        return; /* link(self()) does nothing, but has its event (OTP 25) */
+    shard = lock_shard(ledger, pid);
+    if ((entry = find(shard, pid)) != NULL) {
+        if ((entry->flags & ENTRY_UNSEEDED) && entry->of.removed != NULL)
+            (void)linkset_remove(entry->of.removed, peer);
+        if (linkset_add(&entry->links, peer) < 0)
+            entry->evicted_s = UINT32_MAX; /* no memory for the link: never again sure */
+    }
+    unlock_shard(shard);
+}
+
+/* Takes `peer` out of the links; while the snapshot is to come, remembers that it was. */
+static void drop_link(struct entry *entry, term_word peer)
+{
+    (void)linkset_remove(&entry->links, peer);
+    if (!(entry->flags & ENTRY_UNSEEDED))
+        return;
+    if (entry->of.removed == NULL)
+        entry->of.removed = memory_zalloc(sizeof(*entry->of.removed));
+    if (entry->of.removed == NULL || linkset_add(entry->of.removed, peer) < 0)
+        entry->evicted_s = UINT32_MAX;
+}
+
+/* Takes the evidence that `peer` is dead off the entry. */
+static struct evidence *take_linked(struct entry *entry, term_word peer)
+{
+    for (struct evidence **at = &entry->evidence; *at != NULL; at = &(*at)->next)
+        if ((*at)->kind == EVIDENCE_LINKED && (*at)->from == peer) {
+            struct evidence *found = *at;
+
+            *at = found->next;
+            entry->evidence_count--;
+            return found;
+        }
+    return NULL;
+}
+
+void ledger_unlink(struct ledger *ledger, term_word pid, term_word peer)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry *entry = find(shard, pid);
+    struct evidence *void_now = NULL;
+
+    if (entry != NULL) {
+        drop_link(entry, peer);
+        void_now = take_linked(entry, peer);
+    }
+    unlock_shard(shard);
+    evidence_free(void_now);
+}
+
+/* Puts `evidence` on the entry. Returns what has to go for it, to be freed without the lock; or NULL. */
+static struct evidence *put_evidence(struct entry *entry, struct evidence *evidence)
+{
+    struct evidence **at = &entry->evidence;
+    struct evidence *gone = NULL;
+
+    if (evidence->kind == EVIDENCE_EXIT || evidence->kind == EVIDENCE_RAISE) {
+        /* Only its last word counts. */
+        for (; *at != NULL; at = &(*at)->next)
+            if ((*at)->kind == EVIDENCE_EXIT || (*at)->kind == EVIDENCE_RAISE)
+                break;
+    } else if (entry->evidence_count == LEDGER_EVIDENCE) {
+        while ((*at)->next != NULL)
+            at = &(*at)->next;
+        entry->evicted_s = (uint32_t)(evidence->time_ns / 1000000000) | 1;
+    } else {
+        at = NULL;
+    }
+    if (at != NULL && *at != NULL) {
+        gone = *at;
+        *at = gone->next;
+        entry->evidence_count--;
+    }
+    evidence->next = entry->evidence;
+    entry->evidence = evidence;
+    entry->evidence_count++;
+    return gone;
+}
+
+void ledger_link_gone(struct ledger *ledger, term_word pid, term_word peer, uint64_t now_ns,
+                      struct record *dead)
+{
+    struct evidence *spare = NULL, *gone = NULL, *found;
+    struct shard *shard;
+    struct entry *entry;
+
+    if (dead != NULL && (spare = evidence_new(EVIDENCE_TRAPPED, now_ns)) != NULL) {
+        spare->from = peer;
+        spare->shape = dead->shape;
+        spare->print = dead->print;
+        spare->record = record_hold(dead);
+    }
+    shard = lock_shard(ledger, pid);
+    if ((entry = find(shard, pid)) != NULL) {
+        drop_link(entry, peer);
+        if ((found = take_linked(entry, peer)) != NULL) {
+            found->kind = EVIDENCE_TRAPPED;
+            found->time_ns = now_ns;
+        } else {
+            found = spare;
+            spare = NULL;
+        }
+        if (found != NULL)
+            gone = put_evidence(entry, found);
+    }
+    unlock_shard(shard);
+    evidence_free(gone);
+    evidence_free(spare);
+}
+
+void ledger_name(struct ledger *ledger, term_word pid, term_word name)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry *entry = find(shard, pid);
+
+    if (entry != NULL) {
+        entry->name = name;
+        entry->flags |= ENTRY_NAME_KNOWN;
+    }
+    unlock_shard(shard);
+}
+
+void ledger_trap(struct ledger *ledger, term_word pid, bool trapping)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry *entry = find(shard, pid);
+
+    if (entry != NULL) {
+        entry->flags |= ENTRY_TRAP_KNOWN;
+        if (trapping)
+            entry->flags |= ENTRY_TRAPS;
+        else
+            entry->flags &= (uint8_t)~ENTRY_TRAPS;
+    }
+    unlock_shard(shard);
+}
+
+bool ledger_evidence(struct ledger *ledger, term_word pid, struct evidence *evidence)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry *entry = find(shard, pid);
+    struct evidence *gone = evidence;
+
+    if (entry != NULL)
+        gone = put_evidence(entry, evidence);
+    unlock_shard(shard);
+    evidence_free(gone);
+    return entry != NULL;
+}
+
+struct who ledger_who(struct ledger *ledger, term_word pid)
+{
+    struct who who = {.pid = pid};
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry *entry = find(shard, pid);
+
+    if (entry != NULL) {
+        who.name = entry->name;
+        who.initial_call = entry->initial_call;
+    }
+    unlock_shard(shard);
+    return who;
+}
+
+bool ledger_knows(struct ledger *ledger, term_word pid)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    bool known = find(shard, pid) != NULL;
+
+    unlock_shard(shard);
+    return known;
+}
+
+bool ledger_expect(struct ledger *ledger, term_word pid, uint64_t now_ns)
+{
+    struct entry *entry = memory_zalloc(sizeof(*entry));
+    struct shard *shard;
+    bool entered = false;
+
+    if (entry == NULL)
+        return false;
+    entry->pid = pid;
+    entry->begun_ns = now_ns;
+    entry->flags = ENTRY_UNSEEDED | ENTRY_SEEDED;
+    shard = lock_shard(ledger, pid);
+    if (find(shard, pid) == NULL)
+        entered = insert(ledger, shard, entry);
+    unlock_shard(shard);
+    if (!entered)
+        entry_free(entry);
+    return entered;
+}
+
+void ledger_seed_links(struct ledger *ledger, term_word pid, const term_word *words, size_t count)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry *entry = find(shard, pid);
+
+    if (entry != NULL && (entry->flags & ENTRY_UNSEEDED))
+        for (size_t i = 0; i < count; i++) {
+            if (entry->of.removed != NULL && linkset_contains(entry->of.removed, words[i]))
+                continue;
+            if (linkset_add(&entry->links, words[i]) < 0)
+                entry->evicted_s = UINT32_MAX;
+        }
+    unlock_shard(shard);
+}
+
+void ledger_seed(struct ledger *ledger, const struct snapshot *snapshot)
+{
+    struct shard *shard = lock_shard(ledger, snapshot->pid);
+    struct entry *entry = find(shard, snapshot->pid);
+    struct linkset *removed = NULL;
+    bool merged = entry != NULL && (entry->flags & ENTRY_UNSEEDED);
+
+    if (merged) {
+        removed = entry->of.removed;
+        entry->parent = snapshot->parent;
+        entry->initial_call = snapshot->initial_call;
+        if (!(entry->flags & ENTRY_NAME_KNOWN))
+            entry->name = snapshot->name;
+        if (!(entry->flags & ENTRY_TRAP_KNOWN) && snapshot->trapping)
+            entry->flags |= ENTRY_TRAPS;
+        if (snapshot->proc_lib)
+            entry->flags |= ENTRY_PROC_LIB;
+        entry->flags &= (uint8_t)~ENTRY_UNSEEDED;
+        entry->of.ancestors = snapshot->ancestors;
+    }
+    unlock_shard(shard);
+    if (!merged)
+        ancestors_drop(snapshot->ancestors);
+    if (removed != NULL)
+        linkset_clear(removed);
+    memory_free(removed);
+}
+
+void ledger_forget(struct ledger *ledger, term_word pid)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry *entry = find(shard, pid);
+
+    if (entry != NULL && (entry->flags & ENTRY_UNSEEDED))
+        entry = take_out(ledger, shard, pid);
+    else
+        entry = NULL;
+    unlock_shard(shard);
+    entry_free(entry);
+}
+
+uint64_t ledger_count(const struct ledger *ledger)
+{
+    return atomic_load_explicit(&ledger->count, memory_order_relaxed);
+}
+
+bool ledger_links(struct ledger *ledger, term_word pid, term_word *words, size_t room, size_t *count)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry *entry = find(shard, pid);
+
+    if (entry != NULL)
+        *count = linkset_list(&entry->links, words, room);
+    unlock_shard(shard);
+    return entry != NULL;
+}
+
+static struct quiet_slot *quiet_slot_of(struct shard *shard, term_word pid)
+{
+    return &shard->quiet[(word_hash(pid) / SHARDS) % QUIET_SLOTS];
+}
+
+void ledger_quiet(struct ledger *ledger, term_word pid, uint32_t initial_call, enum quiet quiet)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+
+    if (shard->quiet == NULL && shard->open)
+        shard->quiet = memory_zalloc(QUIET_SLOTS * sizeof(*shard->quiet));
+    if (shard->quiet != NULL)
+        *quiet_slot_of(shard, pid) = (struct quiet_slot){
+            .pid = pid, .initial_call = initial_call, .quiet = (uint8_t)quiet};
+    unlock_shard(shard);
+}
+
+enum quiet ledger_quiet_of(struct ledger *ledger, term_word pid, uint32_t *initial_call)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    enum quiet quiet = QUIET_NONE;
+
+    if (shard->quiet != NULL && quiet_slot_of(shard, pid)->pid == pid) {
+        quiet = (enum quiet)quiet_slot_of(shard, pid)->quiet;
+        *initial_call = quiet_slot_of(shard, pid)->initial_call;
+    }
+    unlock_shard(shard);
+    return quiet;
+}

@@ -1,0 +1,171 @@
+#include <pthread.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "purge.h"
+
+#define KEPT 64
+
+/* A call of code:purge/1 or the like, by whom it may concern. */
+struct code_call {
+    term_word pid;
+    term_word module;
+    uint32_t function;
+    struct site site;
+};
+
+struct request {
+    term_word requester;
+    term_word module;
+    uint8_t operation;
+};
+
+struct purge {
+    _Atomic term_word purger;
+    pthread_mutex_t lock; /* over the rest */
+    term_word code_server;
+    uint32_t calls_made, requests_made; /* ever; the newest is at (made - 1) % KEPT */
+    struct code_call calls[KEPT];
+    struct request requests[KEPT];
+    struct act *current; /* held */
+};
+
+struct purge *purge_new(void)
+{
+    struct purge *purge = memory_zalloc(sizeof(*purge));
+
+    if (purge == NULL)
+        return NULL;
+    if (pthread_mutex_init(&purge->lock, NULL) != 0) {
+        memory_free(purge);
+        return NULL;
+    }
+    return purge;
+}
+
+void purge_free(struct purge *purge)
+{
+    if (purge == NULL)
+        return;
+    purge_reset(purge, NO_WORD, NO_WORD);
+    pthread_mutex_destroy(&purge->lock);
+    memory_free(purge);
+}
+
+void purge_reset(struct purge *purge, term_word purger, term_word code_server)
+{
+    struct act *gone;
+
+    pthread_mutex_lock(&purge->lock);
+    atomic_store(&purge->purger, purger);
+    purge->code_server = code_server;
+    purge->calls_made = purge->requests_made = 0;
+    gone = purge->current;
+    purge->current = NULL;
+    pthread_mutex_unlock(&purge->lock);
+    act_drop(gone);
+}
+
+void purge_code_call(struct purge *purge, term_word pid, term_word module, uint32_t function,
+                     struct site site)
+{
+    pthread_mutex_lock(&purge->lock);
+    purge->calls[purge->calls_made++ % KEPT] =
+        (struct code_call){.pid = pid, .module = module, .function = function, .site = site};
+    pthread_mutex_unlock(&purge->lock);
+}
+
+void purge_asked(struct purge *purge, term_word requester, term_word module,
+                 enum operation operation)
+{
+    pthread_mutex_lock(&purge->lock);
+    purge->requests[purge->requests_made++ % KEPT] = (struct request){
+        .requester = requester, .module = module, .operation = (uint8_t)operation};
+    pthread_mutex_unlock(&purge->lock);
+}
+
+static uint32_t kept(uint32_t made)
+{
+    return made < KEPT ? made : KEPT;
+}
+
+/* The newest request for `module`; one that names no module (several at once) is for any. */
+static const struct request *find_request(const struct purge *purge, term_word module)
+{
+    for (uint32_t i = 1; i <= kept(purge->requests_made); i++) {
+        const struct request *request = &purge->requests[(purge->requests_made - i) % KEPT];
+
+        if (request->module == module || request->module == NO_WORD)
+            return request;
+    }
+    return NULL;
+}
+
+static const struct code_call *find_call(const struct purge *purge, term_word pid, term_word module)
+{
+    for (uint32_t i = 1; i <= kept(purge->calls_made); i++) {
+        const struct code_call *call = &purge->calls[(purge->calls_made - i) % KEPT];
+
+        if (call->pid == pid && (call->module == module || call->module == NO_WORD))
+            return call;
+    }
+    return NULL;
+}
+
+static void replace_current(struct purge *purge, struct act *act)
+{
+    struct act *gone;
+
+    pthread_mutex_lock(&purge->lock);
+    gone = purge->current;
+    purge->current = act;
+    pthread_mutex_unlock(&purge->lock);
+    act_drop(gone);
+}
+
+void purge_begin(struct purge *purge, struct ledger *ledger, term_word module, term_word from,
+                 enum operation operation)
+{
+    struct act *act = operation == OPERATION_NONE ? NULL : act_new();
+    term_word requester = from;
+
+    if (act != NULL) {
+        const struct code_call *call;
+
+        act->module = module;
+        act->operation = (uint8_t)operation;
+        pthread_mutex_lock(&purge->lock);
+        if (from == purge->code_server) {
+            const struct request *request = find_request(purge, module);
+
+            requester = request == NULL ? NO_WORD : request->requester;
+            if (request != NULL && operation == OPERATION_PURGE)
+                act->operation = request->operation;
+        }
+        if (requester != NO_WORD && (call = find_call(purge, requester, module)) != NULL) {
+            act->site = call->site;
+            act->function = call->function;
+        }
+        pthread_mutex_unlock(&purge->lock);
+        if (requester != NO_WORD)
+            act->by = ledger_who(ledger, requester);
+    }
+    replace_current(purge, act);
+}
+
+void purge_end(struct purge *purge)
+{
+    replace_current(purge, NULL);
+}
+
+struct act *purge_behind(struct purge *purge, term_word killer)
+{
+    struct act *act;
+
+    if (killer != atomic_load_explicit(&purge->purger, memory_order_relaxed))
+        return NULL;
+    pthread_mutex_lock(&purge->lock);
+    act = act_hold(purge->current);
+    pthread_mutex_unlock(&purge->lock);
+    return act;
+}

@@ -1,0 +1,676 @@
+#include <string.h>
+
+#include "alloc.h"
+#include "names.h"
+#include "record.h"
+#include "wire.h"
+
+struct ancestors *ancestors_new(const term_word *words, size_t count)
+{
+    struct ancestors *ancestors = memory_zalloc(sizeof(*ancestors));
+
+    if (ancestors == NULL)
+        return NULL;
+    if (count > RECORD_ANCESTORS)
+        count = RECORD_ANCESTORS;
+    atomic_init(&ancestors->holders, 1);
+    ancestors->count = (uint32_t)count;
+    memcpy(ancestors->words, words, count * sizeof(*words));
+    return ancestors;
+}
+
+struct ancestors *ancestors_hold(struct ancestors *ancestors)
+{
+    if (ancestors != NULL)
+        atomic_fetch_add_explicit(&ancestors->holders, 1, memory_order_relaxed);
+    return ancestors;
+}
+
+void ancestors_drop(struct ancestors *ancestors)
+{
+    if (ancestors != NULL &&
+        atomic_fetch_sub_explicit(&ancestors->holders, 1, memory_order_acq_rel) == 1)
+        memory_free(ancestors);
+}
+
+struct record *record_new(void)
+{
+    struct record *record = memory_zalloc(sizeof(*record));
+
+    if (record != NULL)
+        atomic_init(&record->holders, 1);
+    return record;
+}
+
+struct record *record_hold(struct record *record)
+{
+    if (record != NULL)
+        atomic_fetch_add_explicit(&record->holders, 1, memory_order_relaxed);
+    return record;
+}
+
+void record_drop(struct record *record)
+{
+    /* A root has no root of its own, so this goes round at most twice. */
+    while (record != NULL &&
+           atomic_fetch_sub_explicit(&record->holders, 1, memory_order_acq_rel) == 1) {
+        struct record *root = record->root;
+
+        for (uint32_t i = 0; i < record->candidate_count; i++)
+            act_drop(record->candidates[i].act);
+        memory_free(record->candidates);
+        memory_free(record->hops);
+        act_drop(record->act);
+        text_drop(record->stack);
+        text_drop(record->reason);
+        ancestors_drop(record->ancestors);
+        memory_free(record);
+        record = root;
+    }
+}
+
+const struct record *record_root(const struct record *record)
+{
+    return record->root != NULL ? record->root : record;
+}
+
+void record_follow(struct record *record, struct record *peer)
+{
+    uint32_t count = peer->hop_count;
+
+    record->depth = peer->depth + 1;
+    record->root = record_hold(peer->root != NULL ? peer->root : peer);
+    if (peer->root == NULL)
+        return; /* the peer is the root: nothing lies between */
+    record->hops = memory_alloc((count < RECORD_HOPS ? count + 1 : RECORD_HOPS) * sizeof(struct hop));
+    if (record->hops == NULL)
+        return;
+    if (count < RECORD_HOPS) {
+        if (count > 0)
+            memcpy(record->hops, peer->hops, count * sizeof(struct hop));
+        record->hop_count = count + 1;
+    } else {
+        /* The first ones stay, the last ones move up by one. */
+        memcpy(record->hops, peer->hops, RECORD_HOPS_HEAD * sizeof(struct hop));
+        memcpy(record->hops + RECORD_HOPS_HEAD, peer->hops + RECORD_HOPS_HEAD + 1,
+               (RECORD_HOPS_TAIL - 1) * sizeof(struct hop));
+        record->hop_count = RECORD_HOPS;
+    }
+    record->hops[record->hop_count - 1] =
+        (struct hop){.who = peer->who, .source = peer->source, .seq = peer->seq};
+}
+
+size_t record_bytes(const struct record *record)
+{
+    size_t bytes = sizeof(*record) + record->hop_count * sizeof(struct hop) +
+                   record->candidate_count * sizeof(struct record_candidate);
+
+    if (record->reason != NULL)
+        bytes += sizeof(*record->reason) + record->reason->length;
+    if (record->stack != NULL)
+        bytes += sizeof(*record->stack) + record->stack->length;
+    if (record->act != NULL)
+        bytes += sizeof(*record->act);
+    return bytes;
+}
+
+enum coroner_severity record_severity(enum reason_shape shape)
+{
+    switch (shape) {
+    case REASON_NORMAL:
+    case REASON_SHUTDOWN:
+    case REASON_RPC_REPLY:
+        return CORONER_SEVERITY_INFO;
+    case REASON_NOPROC:
+    case REASON_NOCONNECTION:
+        return CORONER_SEVERITY_WARNING;
+    default:
+        return CORONER_SEVERITY_ERROR;
+    }
+}
+
+static const char *const source_names[] = {
+#define X(symbol, name) [CORONER_SOURCE_##symbol] = name,
+    CORONER_SOURCES(X)
+#undef X
+};
+
+static const char *const confidence_names[] = {
+#define X(symbol, name) [CORONER_CONFIDENCE_##symbol] = name,
+    CORONER_CONFIDENCES(X)
+#undef X
+};
+
+static const char *const severity_names[] = {
+#define X(symbol, name) [CORONER_SEVERITY_##symbol] = name,
+    CORONER_SEVERITIES(X)
+#undef X
+};
+
+static const uint8_t key_lengths[] = {
+#define X(number, name) [number] = sizeof(#name) - 1,
+    WIRE_KEYS(X)
+#undef X
+};
+
+/* How much of a record is written: the first of these with which it fits is used. */
+struct caps {
+    size_t name;   /* bytes of one name */
+    size_t reason; /* bytes of the reason */
+    uint32_t ancestors, hops, frames, candidates;
+};
+
+static const struct caps caps_of_level[] = {
+    {.name = 255, .reason = 1024, .ancestors = 8, .hops = 16, .frames = 12, .candidates = 8},
+    {.name = 120, .reason = 512, .ancestors = 4, .hops = 6, .frames = 6, .candidates = 4},
+    {.name = 40, .reason = 160, .ancestors = 1, .hops = 2, .frames = 2, .candidates = 2},
+};
+
+#define LEVELS (sizeof(caps_of_level) / sizeof(caps_of_level[0]))
+#define NAME_ROOM 600 /* bytes of a function with two names of the longest cap and its quotes */
+
+struct encoder {
+    struct cbor_writer *cbor;
+    const struct intern *intern;
+    const char *incarnation;
+    const struct caps *caps;
+    size_t json; /* bytes that what was written takes as JSON */
+};
+
+struct map {
+    size_t opened;
+    unsigned pairs;
+};
+
+static struct map open_map(struct encoder *to)
+{
+    to->json += 3; /* braces, and a comma behind it */
+    return (struct map){.opened = cbor_open_map(to->cbor), .pairs = 0};
+}
+
+static void close_map(struct encoder *to, struct map map)
+{
+    cbor_close_map(to->cbor, map.opened, map.pairs);
+}
+
+static void put_key(struct encoder *to, struct map *map, enum wire_key key)
+{
+    map->pairs++;
+    to->json += key_lengths[key] + 3U; /* quotes, colon */
+    cbor_put_uint(to->cbor, key);
+}
+
+static void put_text_value(struct encoder *to, const char *bytes, size_t length)
+{
+    to->json += text_json_cost(bytes, length) + 3; /* quotes, comma */
+    cbor_put_text(to->cbor, bytes, length);
+}
+
+static void put_string(struct encoder *to, struct map *map, enum wire_key key, const char *string)
+{
+    put_key(to, map, key);
+    put_text_value(to, string, strlen(string));
+}
+
+static void put_uint(struct encoder *to, struct map *map, enum wire_key key, uint64_t value)
+{
+    put_key(to, map, key);
+    to->json += 23; /* 20 digits, in quotes when above 2^53, comma */
+    cbor_put_uint(to->cbor, value);
+}
+
+static void put_bool(struct encoder *to, struct map *map, enum wire_key key, bool value)
+{
+    put_key(to, map, key);
+    to->json += 6;
+    cbor_put_bool(to->cbor, value);
+}
+
+/* The longest beginning of `bytes` of at most `most` bytes that ends between two characters. */
+static size_t utf8_cut(const char *bytes, size_t length, size_t most)
+{
+    if (length <= most)
+        return length;
+    while (most > 0 && ((unsigned char)bytes[most] & 0xc0) == 0x80)
+        most--;
+    return most;
+}
+
+/* Appends a name, cut to what the caps allow. */
+static void name_capped(const struct encoder *to, term_word atom, bool quoted,
+                        struct text_writer *into)
+{
+    char buffer[NAME_ROOM];
+    size_t room = to->caps->name < sizeof(buffer) - 4 ? to->caps->name : sizeof(buffer) - 4;
+    struct text_writer name = text_writer_on(buffer, room);
+
+    name_atom(atom, quoted, &name);
+    text_put(into, buffer, name.used);
+    if (name.cut)
+        text_puts(into, "...");
+}
+
+static void function_text(const struct encoder *to, uint32_t number, struct text_writer *into)
+{
+    const struct function *function = intern_function_of(to->intern, number);
+
+    if (function == NULL)
+        return;
+    name_capped(to, function->module, true, into);
+    text_put_char(into, ':');
+    name_capped(to, function->name, true, into);
+    text_put_char(into, '/');
+    text_put_uint(into, function->arity);
+}
+
+static void put_function(struct encoder *to, struct map *map, enum wire_key key, uint32_t number)
+{
+    char buffer[2 * NAME_ROOM];
+    struct text_writer text = text_writer_on(buffer, sizeof(buffer));
+
+    if (intern_function_of(to->intern, number) == NULL)
+        return;
+    function_text(to, number, &text);
+    put_string(to, map, key, buffer);
+}
+
+static void put_name(struct encoder *to, struct map *map, enum wire_key key, term_word name)
+{
+    char buffer[NAME_ROOM];
+    struct text_writer text = text_writer_on(buffer, sizeof(buffer));
+
+    if (name == NO_WORD)
+        return;
+    name_capped(to, name, false, &text);
+    put_string(to, map, key, buffer);
+}
+
+static void put_pid(struct encoder *to, struct map *map, enum wire_key key, term_word pid)
+{
+    char buffer[64];
+    struct text_writer text = text_writer_on(buffer, sizeof(buffer));
+
+    if (pid == NO_WORD)
+        return;
+    name_pid_or_port(pid, &text);
+    put_string(to, map, key, buffer);
+}
+
+static void put_id(struct encoder *to, struct map *map, uint64_t seq)
+{
+    char buffer[64];
+    struct text_writer text = text_writer_on(buffer, sizeof(buffer));
+
+    if (seq == 0)
+        return;
+    text_puts(&text, to->incarnation);
+    text_put_char(&text, '-');
+    text_put_uint(&text, seq);
+    put_string(to, map, WIRE_KEY_id, buffer);
+}
+
+/* A process as a reader knows it: by its name, else by the module (or function) it was started with, and its pid. */
+static void who_text(const struct encoder *to, const struct who *who, struct text_writer *into)
+{
+    const struct function *call = intern_function_of(to->intern, who->initial_call);
+
+    if (who->name != NO_WORD) {
+        name_capped(to, who->name, true, into);
+        text_put_char(into, ' ');
+    } else if (call != NULL) {
+        char buffer[16];
+        struct text_writer name = text_writer_on(buffer, sizeof(buffer));
+
+        /* gen_server and its like start as Module:init/1: there the module says it all. */
+        name_atom(call->name, false, &name);
+        if (call->arity == 1 && !name.cut && strcmp(buffer, "init") == 0)
+            name_capped(to, call->module, true, into);
+        else
+            function_text(to, who->initial_call, into);
+        text_put_char(into, ' ');
+    }
+    name_pid_or_port(who->pid, into);
+}
+
+static void site_text(const struct encoder *to, const struct act *act, struct text_writer *into)
+{
+    const struct text *file = intern_file_of(to->intern, act->site.file);
+
+    if (act->site.function == INTERN_NONE)
+        return;
+    text_puts(into, " at ");
+    function_text(to, act->site.function, into);
+    if (file != NULL && act->site.line > 0) {
+        text_puts(into, " (");
+        text_put(into, file->bytes, utf8_cut(file->bytes, file->length, to->caps->name));
+        text_put_char(into, ':');
+        text_put_uint(into, act->site.line);
+        text_put_char(into, ')');
+    }
+}
+
+/* Why a record's process exited, for the origin of a chain: a clause that follows a colon or a comma. */
+static void cause_text(const struct encoder *to, const struct record *record,
+                       struct text_writer *into)
+{
+    const struct act *act = record->act;
+
+    switch (record->source) {
+    case CORONER_SOURCE_PURGE:
+        if (act == NULL)
+            break;
+        text_puts(into, "killed by ");
+        text_puts(into, act->operation == OPERATION_ON_LOAD ? "the purge after the failed on_load of "
+                        : act->operation == OPERATION_LOAD  ? "the purge that came with loading "
+                                                            : "purge of ");
+        name_capped(to, act->module, true, into);
+        if (act->by.pid != NO_WORD) {
+            text_puts(into, " requested by ");
+            who_text(to, &act->by, into);
+        }
+        return;
+    case CORONER_SOURCE_KILL:
+    case CORONER_SOURCE_EXIT_SIGNAL:
+        if (act == NULL)
+            break;
+        text_puts(into, record->source == CORONER_SOURCE_KILL ? "killed by " : "exit signal from ");
+        who_text(to, &act->by, into);
+        site_text(to, act, into);
+        return;
+    case CORONER_SOURCE_SELF_EXIT:
+        text_puts(into, "by itself");
+        if (act != NULL)
+            site_text(to, act, into);
+        return;
+    case CORONER_SOURCE_SELF_ERROR:
+        text_puts(into, "its own error");
+        return;
+    case CORONER_SOURCE_SELF_THROW:
+        text_puts(into, "its own uncaught throw");
+        return;
+    case CORONER_SOURCE_NORMAL:
+        text_puts(into, "it was done");
+        return;
+    default:
+        break;
+    }
+    text_puts(into, record->source == CORONER_SOURCE_UNKNOWN ? "the cause was not seen"
+                                                             : source_names[record->source]);
+}
+
+/* The reason for people: its class where only that may leave the node, else its text up to `most` bytes. */
+static void reason_text(const struct record *record, size_t most, struct text_writer *into)
+{
+    if (record->only_class || record->reason == NULL) {
+        text_puts(into, reason_shape_name((enum reason_shape)record->shape));
+    } else if (record->reason->length <= most) {
+        text_put(into, record->reason->bytes, record->reason->length);
+    } else {
+        text_put(into, record->reason->bytes, utf8_cut(record->reason->bytes, record->reason->length, most));
+        if (!record->reason->truncated || record->reason->length > most)
+            text_puts(into, "...");
+    }
+}
+
+static void put_message(struct encoder *to, struct map *map, const struct record *record)
+{
+    char buffer[3000];
+    struct text_writer text = text_writer_on(buffer, sizeof(buffer));
+
+    who_text(to, &record->who, &text);
+    text_puts(&text, " exited ");
+    reason_text(record, 120, &text);
+    text_puts(&text, ": ");
+    if (record->root != NULL) {
+        text_puts(&text, record->source == CORONER_SOURCE_LINK_TRAPPED ? "trapped exit of "
+                                                                       : "linked to ");
+        who_text(to, &record->via, &text);
+        if (record->depth > 1) {
+            text_puts(&text, ", in a cascade that began with ");
+            who_text(to, &record->root->who, &text);
+        }
+        text_puts(&text, ", ");
+        cause_text(to, record->root, &text);
+    } else {
+        cause_text(to, record, &text);
+    }
+    if (record->confidence == CORONER_CONFIDENCE_AMBIGUOUS)
+        text_puts(&text, " (not the only possible cause)");
+    put_string(to, map, WIRE_KEY_message, buffer);
+}
+
+static void put_process(struct encoder *to, struct map *top, const struct record *record)
+{
+    struct map map;
+
+    put_key(to, top, WIRE_KEY_process);
+    map = open_map(to);
+    put_pid(to, &map, WIRE_KEY_pid, record->who.pid);
+    if (record->who.name != NO_WORD) {
+        put_name(to, &map, WIRE_KEY_name, record->who.name);
+    } else {
+        put_key(to, &map, WIRE_KEY_name);
+        to->json += 5;
+        cbor_put_null(to->cbor);
+    }
+    put_function(to, &map, WIRE_KEY_initial_call, record->who.initial_call);
+    put_pid(to, &map, WIRE_KEY_parent, record->parent);
+    if (record->ancestors != NULL && record->ancestors->count > 0) {
+        uint32_t count = record->ancestors->count;
+
+        if (count > to->caps->ancestors)
+            count = to->caps->ancestors;
+        put_key(to, &map, WIRE_KEY_ancestors);
+        cbor_put_array(to->cbor, count);
+        to->json += 3;
+        for (uint32_t i = 0; i < count; i++) {
+            char buffer[NAME_ROOM];
+            struct text_writer text = text_writer_on(buffer, sizeof(buffer));
+
+            /* A pid, or the name it was registered under. */
+            name_pid_or_port(record->ancestors->words[i], &text);
+            if (buffer[0] != '<') {
+                text = text_writer_on(buffer, sizeof(buffer));
+                name_capped(to, record->ancestors->words[i], false, &text);
+            }
+            put_text_value(to, buffer, text.used);
+        }
+    }
+    put_bool(to, &map, WIRE_KEY_trap_exit, record->trapping);
+    if (record->age_known)
+        put_uint(to, &map, WIRE_KEY_age_us, record->age_us);
+    close_map(to, map);
+}
+
+/* The fields of who did it, and from where. */
+static void put_act(struct encoder *to, struct map *map, const struct act *act, bool by)
+{
+    const struct text *file;
+
+    if (act == NULL)
+        return;
+    if (by) {
+        put_pid(to, map, WIRE_KEY_by, act->by.pid);
+        put_name(to, map, WIRE_KEY_by_name, act->by.name);
+        put_function(to, map, WIRE_KEY_by_initial_call, act->by.initial_call);
+    }
+    put_function(to, map, WIRE_KEY_by_call, act->site.function);
+    file = intern_file_of(to->intern, act->site.file);
+    if (file != NULL && act->site.line > 0) {
+        put_key(to, map, WIRE_KEY_by_file);
+        put_text_value(to, file->bytes, utf8_cut(file->bytes, file->length, to->caps->name));
+        put_uint(to, map, WIRE_KEY_by_line, act->site.line);
+    }
+    put_function(to, map, WIRE_KEY_by_function, act->function);
+}
+
+static bool is_own_doing(uint8_t source)
+{
+    return source == CORONER_SOURCE_SELF_EXIT || source == CORONER_SOURCE_SELF_ERROR ||
+           source == CORONER_SOURCE_SELF_THROW;
+}
+
+static void put_candidates(struct encoder *to, struct map *exit, const struct record *record)
+{
+    uint32_t count = record->candidate_count;
+
+    if (count == 0)
+        return;
+    if (count > to->caps->candidates)
+        count = to->caps->candidates;
+    put_key(to, exit, WIRE_KEY_candidates);
+    cbor_put_array(to->cbor, count);
+    to->json += 3;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct record_candidate *candidate = &record->candidates[i];
+        struct map map = open_map(to);
+
+        put_string(to, &map, WIRE_KEY_source, source_names[candidate->source]);
+        if (candidate->via.pid != NO_WORD) {
+            put_pid(to, &map, WIRE_KEY_via, candidate->via.pid);
+            put_name(to, &map, WIRE_KEY_name, candidate->via.name);
+            put_function(to, &map, WIRE_KEY_initial_call, candidate->via.initial_call);
+            put_id(to, &map, candidate->seq);
+        }
+        put_act(to, &map, candidate->act, !is_own_doing(candidate->source));
+        close_map(to, map);
+    }
+}
+
+static void put_exit(struct encoder *to, struct map *top, const struct record *record)
+{
+    char buffer[1200];
+    struct text_writer text = text_writer_on(buffer, sizeof(buffer));
+    struct map map;
+
+    put_key(to, top, WIRE_KEY_exit);
+    map = open_map(to);
+    put_string(to, &map, WIRE_KEY_source, source_names[record->source]);
+    reason_text(record, to->caps->reason, &text);
+    put_string(to, &map, WIRE_KEY_reason, buffer);
+    put_string(to, &map, WIRE_KEY_reason_class, reason_shape_name((enum reason_shape)record->shape));
+    put_bool(to, &map, WIRE_KEY_truncated,
+             record->reason == NULL || record->only_class || record->reason->truncated ||
+                 record->reason->length > to->caps->reason);
+    put_string(to, &map, WIRE_KEY_confidence, confidence_names[record->confidence]);
+    put_pid(to, &map, WIRE_KEY_via, record->via.pid);
+    if (record->evidence_lost)
+        put_bool(to, &map, WIRE_KEY_evidence_lost, true);
+    if (record->stack != NULL && !record->only_class) {
+        const char *line = record->stack->bytes;
+        uint32_t lines = 1;
+
+        for (const char *at = line; (at = strchr(at, '\n')) != NULL; at++)
+            lines++;
+        if (lines > to->caps->frames)
+            lines = to->caps->frames;
+        put_key(to, &map, WIRE_KEY_stack);
+        cbor_put_array(to->cbor, lines);
+        to->json += 3;
+        for (uint32_t i = 0; i < lines; i++) {
+            size_t length = strcspn(line, "\n");
+
+            put_text_value(to, line, utf8_cut(line, length, 2 * to->caps->name));
+            line += length + 1;
+        }
+    }
+    put_candidates(to, &map, record);
+    close_map(to, map);
+}
+
+static void put_origin(struct encoder *to, struct map *top, const struct record *record)
+{
+    const struct record *root = record_root(record);
+    const struct act *act = root->act;
+    static const char *const operations[] = {[OPERATION_NONE] = "",
+                                             [OPERATION_PURGE] = "purge",
+                                             [OPERATION_LOAD] = "load",
+                                             [OPERATION_ON_LOAD] = "on_load"};
+    struct map map;
+
+    put_key(to, top, WIRE_KEY_origin);
+    map = open_map(to);
+    put_string(to, &map, WIRE_KEY_source, source_names[root->source]);
+    put_pid(to, &map, WIRE_KEY_pid, root->who.pid);
+    put_name(to, &map, WIRE_KEY_name, root->who.name);
+    put_function(to, &map, WIRE_KEY_initial_call, root->who.initial_call);
+    if (root->source == CORONER_SOURCE_PURGE && act != NULL) {
+        put_name(to, &map, WIRE_KEY_module, act->module);
+        put_string(to, &map, WIRE_KEY_operation, operations[act->operation]);
+    }
+    put_act(to, &map, act, !is_own_doing(root->source));
+    put_string(to, &map, WIRE_KEY_confidence, confidence_names[root->confidence]);
+    put_id(to, &map, root->seq);
+    close_map(to, map);
+}
+
+static void put_hop(struct encoder *to, const struct who *who, uint8_t source, uint64_t seq,
+                    const struct record *record)
+{
+    char buffer[128];
+    struct text_writer text = text_writer_on(buffer, sizeof(buffer));
+    struct map map = open_map(to);
+
+    put_pid(to, &map, WIRE_KEY_pid, who->pid);
+    put_name(to, &map, WIRE_KEY_name, who->name);
+    put_function(to, &map, WIRE_KEY_initial_call, who->initial_call);
+    put_string(to, &map, WIRE_KEY_source, source_names[source]);
+    /* A link carries the reason on unchanged, and a trapped exit is taken for the cause when it is the same. */
+    reason_text(record, 60, &text);
+    put_string(to, &map, WIRE_KEY_reason, buffer);
+    put_id(to, &map, seq);
+    close_map(to, map);
+}
+
+static void put_chain(struct encoder *to, struct map *top, const struct record *record)
+{
+    uint32_t head = record->hop_count, tail = 0;
+    uint32_t between = to->caps->hops - 2;
+
+    put_key(to, top, WIRE_KEY_chain);
+    to->json += 3;
+    if (record->root == NULL) {
+        cbor_put_array(to->cbor, 1);
+        put_hop(to, &record->who, record->source, record->seq, record);
+        return;
+    }
+    if (head > between) {
+        head = between - between / 2;
+        tail = between / 2;
+    }
+    cbor_put_array(to->cbor, 2 + head + tail);
+    put_hop(to, &record->root->who, record->root->source, record->root->seq, record);
+    for (uint32_t i = 0; i < head; i++)
+        put_hop(to, &record->hops[i].who, record->hops[i].source, record->hops[i].seq, record);
+    for (uint32_t i = record->hop_count - tail; i < record->hop_count; i++)
+        put_hop(to, &record->hops[i].who, record->hops[i].source, record->hops[i].seq, record);
+    put_hop(to, &record->who, record->source, record->seq, record);
+}
+
+void record_encode(const struct record *record, const struct intern *intern,
+                   const char *incarnation, struct cbor_writer *cbor)
+{
+    size_t begin = cbor->used;
+
+    for (size_t level = 0; level < LEVELS; level++) {
+        struct encoder to = {.cbor = cbor,
+                             .intern = intern,
+                             .incarnation = incarnation,
+                             .caps = &caps_of_level[level]};
+        struct map top;
+
+        cbor->used = begin;
+        cbor->full = false;
+        top = open_map(&to);
+        put_string(&to, &top, WIRE_KEY_severity, severity_names[record->severity]);
+        put_message(&to, &top, record);
+        put_process(&to, &top, record);
+        put_exit(&to, &top, record);
+        put_origin(&to, &top, record);
+        put_chain(&to, &top, record);
+        put_uint(&to, &top, WIRE_KEY_chain_length, (uint64_t)record->depth + 1);
+        close_map(&to, top);
+        if (to.json <= RECORD_JSON_MAX && !cbor->full)
+            return;
+    }
+}

@@ -1,0 +1,27 @@
+/*
+ * An immediate Erlang term as a machine word: an atom, a local pid or a local port. Such a term holds
+ * no pointer, so it may be kept for as long as we like and compared as a number (erl_nif.h says so of
+ * atoms; for pids and ports it is how the VM itself keys its tables: erl_node_tables.h, OTP 25 .. 29).
+ * A pid's word is used again after 2^28 spawns (OTP 25), so it names a process only while it lives.
+ */
+#ifndef CORONER_WORD_H
+#define CORONER_WORD_H
+
+#include <stdint.h>
+
+typedef uint64_t term_word;
+
+#define NO_WORD ((term_word)0) /* no immediate term is 0 */
+
+/** word_hash(word): ${word} spread over 64 bits (the finaliser of MurmurHash3). */
+static inline uint64_t word_hash(term_word word)
+{
+    word ^= word >> 33;
+    word *= UINT64_C(0xff51afd7ed558ccd);
+    word ^= word >> 33;
+    word *= UINT64_C(0xc4ceb9fe1a85ec53);
+    word ^= word >> 33;
+    return word;
+}
+
+#endif

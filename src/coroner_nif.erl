@@ -1,0 +1,92 @@
+%% The functions of priv/coroner_nif.so (c_src/nif.c), and where that file is.
+%%
+%% The callbacks of the tracer behaviour, enabled/3, enabled_procs/3 and trace/5, are called by the VM
+%% straight from the library; here they only have to exist.
+-module(coroner_nif).
+
+-export([enabled/3, enabled_procs/3, trace/5]).
+-export([start/8, stop/1, expect/1, seed_links/2, seed/7, forget/1, why/1, recent/1, status/0, notify/1,
+         rename/1, vocabulary/0, links/1, format/1, fingerprint/1]).
+-export([is_loaded/0, file/0]).
+-on_load(load/0).
+-nifs([enabled/3, enabled_procs/3, trace/5, start/8, stop/1, expect/1, seed_links/2, seed/7, forget/1,
+       why/1, recent/1, status/0, notify/1, rename/1, vocabulary/0, links/1, format/1, fingerprint/1]).
+
+-type cbor_record() :: {Seq :: pos_integer(), TimeNs :: non_neg_integer(), Cbor :: binary()}.
+-export_type([cbor_record/0]).
+
+load() ->
+    erlang:load_nif(file(), 0).
+
+%% @doc The library without its ending: in the priv folder beside this module's ebin. A module that came
+%% over distribution has no place in the code path; then `coroner_attach' has put its folder into the
+%% application's environment.
+-spec file() -> file:filename().
+file() ->
+    Ebin = case application:get_env(coroner, ebin) of
+               {ok, Folder} -> Folder;
+               undefined -> filename:dirname(code:which(?MODULE))
+           end,
+    filename:join([filename:dirname(filename:absname(Ebin)), "priv", "coroner_nif"]).
+
+-spec is_loaded() -> true.
+is_loaded() -> true.
+
+-spec enabled(atom(), term(), pid() | port() | undefined) -> trace | discard | remove.
+enabled(_Tag, _State, _Tracee) -> erlang:nif_error(not_loaded).
+
+-spec enabled_procs(atom(), term(), pid() | port() | undefined) -> trace | discard.
+enabled_procs(_Tag, _State, _Tracee) -> erlang:nif_error(not_loaded).
+
+-spec trace(atom(), term(), pid() | port() | undefined, term(), map()) -> term().
+trace(_Tag, _State, _Tracee, _Term, _Options) -> erlang:nif_error(not_loaded).
+
+-spec start(binary() | undefined, binary(), binary(), binary(), pos_integer(),
+            {non_neg_integer(), non_neg_integer(), boolean()}, pid(), pid()) ->
+          {ok, State :: pos_integer()} | {error, armed | getrandom | {uplink, binary()}}.
+start(_Ingest, _Node, _Host, _Otp, _Bytes, _Record, _Purger, _CodeServer) ->
+    erlang:nif_error(not_loaded).
+
+-spec stop(DrainMs :: non_neg_integer()) -> ok.
+stop(_DrainMs) -> erlang:nif_error(not_loaded).
+
+-spec expect([pid()]) -> [pid()].
+expect(_Pids) -> erlang:nif_error(not_loaded).
+
+-spec seed_links(pid(), [pid() | port()]) -> ok.
+seed_links(_Pid, _Links) -> erlang:nif_error(not_loaded).
+
+-spec seed(pid(), boolean(), atom(), mfa() | undefined, pid() | undefined, boolean(), [pid() | atom()]) -> ok.
+seed(_Pid, _TrapExit, _Name, _InitialCall, _Parent, _ProcLib, _Ancestors) ->
+    erlang:nif_error(not_loaded).
+
+-spec forget(pid()) -> ok.
+forget(_Pid) -> erlang:nif_error(not_loaded).
+
+-spec why(pid() | atom()) ->
+          cbor_record() | {normal, mfa() | undefined} | alive | expired | not_seen | not_armed.
+why(_PidOrName) -> erlang:nif_error(not_loaded).
+
+-spec recent(non_neg_integer()) -> [cbor_record()] | not_armed.
+recent(_Count) -> erlang:nif_error(not_loaded).
+
+-spec status() -> [{atom(), term()}].
+status() -> erlang:nif_error(not_loaded).
+
+-spec notify(reference()) -> ok | not_armed.
+notify(_Reference) -> erlang:nif_error(not_loaded).
+
+-spec rename(binary()) -> ok.
+rename(_Node) -> erlang:nif_error(not_loaded).
+
+-spec vocabulary() -> {[{pos_integer(), atom()}], [atom()], [atom()]}.
+vocabulary() -> erlang:nif_error(not_loaded).
+
+-spec links(pid()) -> [pid() | port()] | undefined.
+links(_Pid) -> erlang:nif_error(not_loaded).
+
+-spec format(term()) -> {binary(), boolean()}.
+format(_Term) -> erlang:nif_error(not_loaded).
+
+-spec fingerprint(term()) -> {non_neg_integer(), boolean()}.
+fingerprint(_Term) -> erlang:nif_error(not_loaded).

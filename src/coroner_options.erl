@@ -1,0 +1,88 @@
+%% The options of coroner:start/1, which are the application's environment: checked, with their defaults.
+-module(coroner_options).
+
+-export([check/1, from_environment/0, to_environment/1, clear_environment/0]).
+
+-export_type([options/0]).
+
+-type options() :: #{ingest => file:filename_all() | none,
+                     memory => pos_integer(),
+                     record => default | all | [atom()],
+                     reason_detail => full | class}.
+%% ingest: the daemon's socket; none: records stay in the node.
+%% memory: bytes of records that the node holds at most.
+%% record: which exits make a record: default is all but `normal'; a list names sources and reason classes.
+%% reason_detail: class: of reasons only their class leaves the process that died.
+
+-define(KEYS, [ingest, memory, record, reason_detail]).
+-define(INGEST, <<"/run/coroner/ingest.sock">>).
+-define(MEMORY, 32 * 1024 * 1024).
+-define(MEMORY_LEAST, 64 * 1024).
+-define(SOCKET_PATH_MAX, 107). % bytes, sun_path of unix(7) without its NUL
+
+-type checked() :: #{ingest := binary() | undefined, memory := pos_integer(),
+                     record := {non_neg_integer(), non_neg_integer(), boolean()}}.
+
+%% @doc What the application's environment says.
+-spec from_environment() -> {ok, checked()} | {error, term()}.
+from_environment() ->
+    check(maps:from_list([Pair || {Key, _} = Pair <- application:get_all_env(coroner),
+                                  lists:member(Key, ?KEYS)])).
+
+%% @doc Makes these options the application's environment.
+-spec to_environment(options()) -> ok.
+to_environment(Options) ->
+    maps:foreach(fun(Key, Value) -> ok = application:set_env(coroner, Key, Value) end, Options).
+
+%% @doc Takes them out of it.
+-spec clear_environment() -> ok.
+clear_environment() ->
+    lists:foreach(fun(Key) -> ok = application:unset_env(coroner, Key) end, ?KEYS).
+
+%% @doc Checks options. An error names the option and what it takes.
+-spec check(options()) -> {ok, checked()} | {error, {bad_option, atom(), string()}}.
+check(Options) ->
+    try
+        _ = [throw({bad_option, Key, "there are: ingest, memory, record, reason_detail"})
+             || Key <- maps:keys(Options),
+                not lists:member(Key, ?KEYS)],
+        {Sources, Shapes} = record(maps:get(record, Options, default)),
+        {ok, #{ingest => ingest(maps:get(ingest, Options, ?INGEST)),
+               memory => memory(maps:get(memory, Options, ?MEMORY)),
+               record => {Sources, Shapes, only_class(maps:get(reason_detail, Options, full))}}}
+    catch
+        throw:Reason -> {error, Reason}
+    end.
+
+ingest(none) ->
+    undefined;
+ingest(Path) ->
+    case catch unicode:characters_to_binary(Path) of
+        Binary when is_binary(Binary), Binary =/= <<>>, byte_size(Binary) =< ?SOCKET_PATH_MAX -> Binary;
+        _ -> throw({bad_option, ingest, "a path of a Unix socket, at most 107 bytes, or none"})
+    end.
+
+memory(Bytes) when is_integer(Bytes), Bytes >= ?MEMORY_LEAST, Bytes < 1 bsl 40 -> Bytes;
+memory(_) -> throw({bad_option, memory, "bytes, at least 65536"}).
+
+only_class(full) -> false;
+only_class(class) -> true;
+only_class(_) -> throw({bad_option, reason_detail, "full or class"}).
+
+%% Which sources and which reason classes make a record, as bits in the order of the NIF's vocabulary.
+record(Wanted) ->
+    {_Keys, Sources, Shapes} = coroner_nif:vocabulary(),
+    case Wanted of
+        all -> {bits(Sources, Sources), 0};
+        default -> {bits(Sources -- [normal], Sources), 0};
+        List when is_list(List) ->
+            _ = [throw({bad_option, record, "default, all, or a list of: " ++
+                            lists:flatten(lists:join(", ", [atom_to_list(N) || N <- Sources ++ Shapes]))})
+                 || Name <- List, not lists:member(Name, Sources ++ Shapes)],
+            {bits(List, Sources), bits(List, Shapes)};
+        _ -> throw({bad_option, record, "default, all, or a list of sources and reason classes"})
+    end.
+
+bits(Wanted, Names) ->
+    lists:sum([1 bsl Bit || {Name, Bit} <- lists:zip(Names, lists:seq(0, length(Names) - 1)),
+                            lists:member(Name, Wanted)]).

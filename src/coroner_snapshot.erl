@@ -1,0 +1,99 @@
+%% The processes that lived before tracing began: what process_info/2 tells of them goes to the ledger.
+%%
+%% process_info/2 is answered by the process itself, in order with its signals, so what it tells is exact for
+%% one moment of that process, though not a moment we can name. Tracing is on before it is asked; what the
+%% trace events have shown since then has precedence (ledger.c).
+%%
+%% A busy process answers when it is next scheduled, a suspended one not before it is resumed. So several are
+%% asked at once, and who does not answer in time stays without a snapshot: an exit of it is then told with
+%% less certainty.
+-module(coroner_snapshot).
+
+-export([take/1]).
+
+-define(WORKERS, 4).
+-define(TIMEOUT_MS, 5000).
+
+%% A dictionary is copied whole; on OTP 25 one key alone cannot be asked for. On a heap of this many words
+%% that takes some 50 microseconds at most.
+-define(DICTIONARY_HEAP_WORDS, 50_000).
+-define(LINKS_AT_ONCE, 500).
+
+%% @doc Takes the snapshots of these processes. Returns how many answered.
+-spec take([pid()]) -> non_neg_integer().
+take([]) ->
+    0;
+take(Pids) ->
+    Size = length(Pids) div ?WORKERS + 1,
+    Self = self(),
+    Workers = [spawn_monitor(fun() -> Self ! {seeded, self(), length([Pid || Pid <- Part, seed(Pid)])} end)
+               || Part <- parts(Pids, Size)],
+    Deadline = erlang:monotonic_time(millisecond) + ?TIMEOUT_MS,
+    lists:sum([wait(Worker, Deadline) || Worker <- Workers]).
+
+parts([], _Size) -> [];
+parts(Pids, Size) when length(Pids) =< Size -> [Pids];
+parts(Pids, Size) ->
+    {Part, Rest} = lists:split(Size, Pids),
+    [Part | parts(Rest, Size)].
+
+%% A worker's answer comes before its 'DOWN'.
+wait({Pid, Monitor}, Deadline) ->
+    receive
+        {'DOWN', Monitor, process, Pid, _} -> answer(Pid)
+    after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
+            exit(Pid, kill),
+            receive {'DOWN', Monitor, process, Pid, _} -> answer(Pid) end
+    end.
+
+answer(Pid) ->
+    receive {seeded, Pid, Count} -> Count
+    after 0 -> 0
+    end.
+
+seed(Pid) ->
+    Items = [links, trap_exit, registered_name, initial_call, parent, total_heap_size],
+    case process_info(Pid, Items) of
+        undefined ->
+            coroner_nif:forget(Pid),
+            false;
+        [{links, Links}, {trap_exit, Traps}, {registered_name, Name}, {initial_call, Call},
+         {parent, Parent}, {total_heap_size, Words}] ->
+            Dictionary = dictionary(Pid, Words),
+            seed_links(Pid, Links),
+            {ProcLib, InitialCall} =
+                case lists:keyfind('$initial_call', 1, Dictionary) of
+                    {_, {M, F, A}} when is_atom(M), is_atom(F), is_integer(A) -> {true, {M, F, A}};
+                    _ -> {element(1, Call) =:= proc_lib, Call}
+                end,
+            coroner_nif:seed(Pid, Traps, name(Name), InitialCall, pid_or_undefined(Parent), ProcLib,
+                             ancestors(Dictionary)),
+            true
+    end.
+
+seed_links(Pid, Links) when length(Links) =< ?LINKS_AT_ONCE ->
+    coroner_nif:seed_links(Pid, Links);
+seed_links(Pid, Links) ->
+    {Some, Rest} = lists:split(?LINKS_AT_ONCE, Links),
+    ok = coroner_nif:seed_links(Pid, Some),
+    seed_links(Pid, Rest).
+
+dictionary(_Pid, Words) when Words > ?DICTIONARY_HEAP_WORDS ->
+    [];
+dictionary(Pid, _Words) ->
+    case process_info(Pid, dictionary) of
+        {dictionary, Dictionary} -> Dictionary;
+        undefined -> []
+    end.
+
+ancestors(Dictionary) ->
+    case lists:keyfind('$ancestors', 1, Dictionary) of
+        {_, [_ | _] = Ancestors} -> Ancestors;
+        _ -> []
+    end.
+
+name([]) -> undefined;
+name(Name) -> Name.
+
+pid_or_undefined(Parent) when is_pid(Parent) -> Parent;
+pid_or_undefined(_) -> undefined.
