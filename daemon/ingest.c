@@ -1,0 +1,590 @@
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "frame.h"
+#include "hello.h"
+#include "ingest.h"
+#include "log.h"
+#include "memory.h"
+#include "record.h"
+
+#define CONNECTIONS_MAX 1024
+#define BACKLOG 128
+#define READ_BUFFER (2 * WIRE_FRAME_MAX) /* holds any frame */
+#define HELLO_SECONDS 10                 /* a connection says who it is within this time */
+/* Read and not yet committed: above the first number reading stops, below the second it goes on. */
+#define PENDING_HIGH ((size_t)4 << 20)
+#define PENDING_LOW ((size_t)1 << 20)
+#define TOTAL_HIGH ((size_t)64 << 20)
+#define TOTAL_LOW ((size_t)32 << 20)
+
+struct connection {
+    uv_pipe_t pipe;
+    struct ingest *ingest;
+    struct connection *previous, *next;
+    unsigned char *data; /* READ_BUFFER bytes, from the first read on */
+    size_t used;
+    struct ucred peer;
+    uint64_t accepted_ms;
+
+    struct hello *hello; /* NULL before the HELLO */
+    bool welcomed;       /* the HELLO is acknowledged */
+    bool said_bye;
+    bool ended; /* nothing more comes; what came is still to be acknowledged */
+    bool paused;
+    bool closing;
+    bool closed;
+
+    size_t pending; /* bytes of changes that are not committed */
+    size_t changes; /* their number: the changes point here */
+    uint64_t ack;
+    bool ack_due;
+    bool ack_on_its_way;
+    uv_write_t ack_write;
+    unsigned char ack_frame[FRAME_ACK_SIZE];
+};
+
+struct ingest {
+    uv_pipe_t server;
+    uv_timer_t timer; /* looks for connections that never say HELLO */
+    struct endpoint *endpoint;
+    struct writer *writer;
+    struct connection *connections;
+    unsigned connection_count; /* with those that only wait for their changes */
+    int open_handles;
+    bool quiet;
+    bool closing;
+    size_t pending;
+
+    uint64_t records;
+    uint64_t shrunk;
+    uint64_t refused; /* connections closed for what they sent */
+};
+
+static void free_if_last(struct ingest *ingest)
+{
+    if (!ingest->closing || ingest->open_handles > 0 || ingest->connection_count > 0)
+        return;
+    endpoint_close(ingest->endpoint);
+    free(ingest);
+}
+
+static void free_if_done(struct connection *connection)
+{
+    struct ingest *ingest = connection->ingest;
+
+    if (!connection->closed || connection->changes > 0)
+        return;
+    if (connection->previous != NULL)
+        connection->previous->next = connection->next;
+    else
+        ingest->connections = connection->next;
+    if (connection->next != NULL)
+        connection->next->previous = connection->previous;
+    ingest->connection_count--;
+    hello_free(connection->hello);
+    free(connection->data);
+    free(connection);
+    free_if_last(ingest);
+}
+
+static void on_connection_closed(uv_handle_t *handle)
+{
+    struct connection *connection = handle->data;
+
+    connection->closed = true;
+    free_if_done(connection);
+}
+
+static void close_connection(struct connection *connection)
+{
+    if (connection->closing)
+        return;
+    connection->closing = true;
+    uv_close((uv_handle_t *)&connection->pipe, on_connection_closed);
+}
+
+/* Who it is, for the log. */
+static const char *describe(const struct connection *connection, char text[128])
+{
+    if (connection->hello != NULL)
+        snprintf(text, 128, "node %.64s (incarnation %s, uid %d)", connection->hello->name,
+                 connection->hello->incarnation, (int)connection->peer.uid);
+    else
+        snprintf(text, 128, "a peer with pid %d and uid %d that has not said who it is",
+                 (int)connection->peer.pid, (int)connection->peer.uid);
+    return text;
+}
+
+/* Closes a connection for what it did, and says so to it and in the log. */
+__attribute__((format(printf, 2, 3))) static void refuse(struct connection *connection,
+                                                         const char *format, ...)
+{
+    unsigned char frame[FRAME_ERROR_SIZE];
+    char why[FRAME_WHY_SIZE], who[128];
+    va_list arguments;
+    uv_buf_t out;
+
+    if (connection->closing)
+        return;
+    va_start(arguments, format);
+    vsnprintf(why, sizeof(why), format, arguments);
+    va_end(arguments);
+    log_warning("closed the connection of %s: %s", describe(connection, who), why);
+    connection->ingest->refused++;
+    /* If the peer does not read, it does not get to know. */
+    out = uv_buf_init((char *)frame, (unsigned)frame_error(why, frame));
+    uv_try_write((uv_stream_t *)&connection->pipe, &out, 1);
+    close_connection(connection);
+}
+
+static void on_ack_written(uv_write_t *write, int status);
+
+static void send_ack(struct connection *connection)
+{
+    uv_buf_t out;
+
+    if (!connection->ack_due || connection->ack_on_its_way || connection->closing)
+        return;
+    connection->ack_due = false;
+    connection->ack_on_its_way = true;
+    out = uv_buf_init((char *)connection->ack_frame,
+                      (unsigned)frame_ack(connection->ack, connection->ack_frame));
+    if (uv_write(&connection->ack_write, (uv_stream_t *)&connection->pipe, &out, 1,
+                 on_ack_written) != 0)
+        close_connection(connection);
+}
+
+static void on_ack_written(uv_write_t *write, int status)
+{
+    struct connection *connection = write->handle->data;
+
+    connection->ack_on_its_way = false;
+    /* An error means that the peer is gone, which reading finds out as well. */
+    if (status == 0)
+        send_ack(connection);
+}
+
+static void update_pause(struct connection *connection);
+
+static void on_change_done(struct change *change)
+{
+    struct connection *connection = change->cookie;
+    struct ingest *ingest = connection->ingest;
+    size_t size = sizeof(*change) + (change->record != NULL ? change->record->size : 0);
+
+    connection->pending -= size;
+    ingest->pending -= size;
+    connection->changes--;
+    if (change->refused) {
+        refuse(connection, "incarnation %s belongs to another user", change->hello->incarnation);
+    } else {
+        connection->ack = change->committed;
+        connection->ack_due = true;
+        if (change->type == CHANGE_HELLO)
+            connection->welcomed = true;
+    }
+    free(change->counters);
+    free(change->record);
+    free(change);
+    free_if_done(connection);
+}
+
+static void submit(struct connection *connection, struct change *change)
+{
+    size_t size = sizeof(*change) + (change->record != NULL ? change->record->size : 0);
+
+    change->hello = connection->hello;
+    change->done = on_change_done;
+    change->cookie = connection;
+    connection->pending += size;
+    connection->ingest->pending += size;
+    connection->changes++;
+    writer_submit(connection->ingest->writer, change);
+}
+
+/* The node reconnected before we saw its old connection end, or somebody poses as it. */
+static bool replace_older(struct connection *connection)
+{
+    struct connection *other;
+
+    for (other = connection->ingest->connections; other != NULL; other = other->next) {
+        if (other == connection || other->closing || other->hello == NULL ||
+            strcmp(other->hello->incarnation, connection->hello->incarnation) != 0)
+            continue;
+        if (other->peer.uid != connection->peer.uid) {
+            refuse(connection, "incarnation %s belongs to another user",
+                   connection->hello->incarnation);
+            return false;
+        }
+        refuse(other, "the same incarnation connected anew");
+    }
+    return true;
+}
+
+static void on_hello(struct connection *connection, struct frame *frame)
+{
+    char why[FRAME_WHY_SIZE];
+    struct change *change;
+
+    if (connection->hello != NULL) {
+        refuse(connection, "a second HELLO");
+        return;
+    }
+    if (frame->version != WIRE_VERSION) {
+        refuse(connection, "version %" PRIu64 " of the protocol (spoken here: %d)", frame->version,
+               WIRE_VERSION);
+        return;
+    }
+    connection->hello = hello_read(frame->map, why);
+    if (connection->hello == NULL) {
+        refuse(connection, "%s", why);
+        return;
+    }
+    if (!replace_older(connection))
+        return;
+    log_info("node %s connected (incarnation %s, host %s, OTP %s, os_pid %" PRIu64
+             ", uid %d, made %" PRIu64 ", first held %" PRIu64 ")",
+             connection->hello->name, connection->hello->incarnation, connection->hello->host,
+             connection->hello->otp, connection->hello->os_pid, (int)connection->peer.uid,
+             connection->hello->made, connection->hello->first_held);
+    change = memory_zeroed(sizeof(*change));
+    change->type = CHANGE_HELLO;
+    change->uid = connection->peer.uid;
+    submit(connection, change);
+}
+
+static void on_record(struct connection *connection, struct frame *frame)
+{
+    char why[FRAME_WHY_SIZE];
+    struct record *record;
+    struct change *change;
+    enum record_fit fit;
+
+    record = record_make(frame, connection->hello, &fit, why);
+    if (record == NULL) {
+        refuse(connection, "%s (sequence number %" PRIu64 ")", why, frame->seq);
+        return;
+    }
+    if (fit == RECORD_SHRUNK) {
+        /* Once a connection is enough to notice it; `status` counts. */
+        if (connection->ingest->shrunk++ == 0)
+            log_warning("record %s-%" PRIu64 " was too long and has been cut",
+                        connection->hello->incarnation, frame->seq);
+    }
+    connection->ingest->records++;
+    change = memory_zeroed(sizeof(*change));
+    change->type = CHANGE_RECORD;
+    change->record = record;
+    submit(connection, change);
+}
+
+static void on_counters(struct connection *connection, struct frame *frame)
+{
+    struct change *change;
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(frame->map, key, value)
+    {
+        if (!json_is_integer(value)) {
+            refuse(connection, "a counter '%s' that is no integer below 2^53", key);
+            return;
+        }
+    }
+    change = memory_zeroed(sizeof(*change));
+    change->type = CHANGE_COUNTERS;
+    change->made = frame->made;
+    change->lost = (uint64_t)json_integer_value(json_object_get(frame->map, "lost"));
+    change->counters = memory_check(json_dumps(frame->map, JSON_COMPACT));
+    submit(connection, change);
+}
+
+static void on_bye(struct connection *connection, struct frame *frame)
+{
+    struct change *change = memory_zeroed(sizeof(*change));
+
+    connection->said_bye = true;
+    change->type = CHANGE_BYE;
+    change->made = frame->made;
+    submit(connection, change);
+}
+
+static void on_frame(struct connection *connection, struct frame *frame)
+{
+    if (connection->said_bye) {
+        refuse(connection, "a frame after BYE");
+        return;
+    }
+    if (frame->type == WIRE_HELLO) {
+        on_hello(connection, frame);
+        return;
+    }
+    /* Until its HELLO is committed it is not known whether the peer is who it says. */
+    if (!connection->welcomed) {
+        refuse(connection, "a frame before the HELLO was acknowledged");
+        return;
+    }
+    switch (frame->type) {
+    case WIRE_RECORD:
+        on_record(connection, frame);
+        break;
+    case WIRE_COUNTERS:
+        on_counters(connection, frame);
+        break;
+    case WIRE_BYE:
+        on_bye(connection, frame);
+        break;
+    case WIRE_HELLO:
+    case WIRE_ACK:
+    case WIRE_ERROR:
+        break;
+    }
+}
+
+static void take_frames(struct connection *connection)
+{
+    size_t at = 0, length;
+    char why[FRAME_WHY_SIZE];
+    struct frame frame;
+
+    while (!connection->closing) {
+        const unsigned char *data = connection->data + at;
+        enum frame_split split = frame_split(data, connection->used - at, &length, why);
+
+        if (split == FRAME_INCOMPLETE)
+            break;
+        if (split == FRAME_BAD || frame_decode(data + FRAME_HEADER, length, &frame, why) != 0) {
+            refuse(connection, "%s", why);
+            break;
+        }
+        on_frame(connection, &frame);
+        frame_clear(&frame);
+        at += FRAME_HEADER + length;
+    }
+    connection->used -= at;
+    memmove(connection->data, connection->data + at, connection->used);
+}
+
+static void on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
+{
+    struct connection *connection = handle->data;
+
+    (void)suggested;
+    if (connection->data == NULL)
+        connection->data = memory_get(READ_BUFFER);
+    *out = uv_buf_init((char *)connection->data + connection->used,
+                       (unsigned)(READ_BUFFER - connection->used));
+}
+
+static void on_end(struct connection *connection)
+{
+    char who[128];
+
+    if (connection->used > 0) {
+        refuse(connection, "it ended in the middle of a frame");
+        return;
+    }
+    if (connection->hello != NULL)
+        log_info("%s %s", describe(connection, who),
+                 connection->said_bye ? "said goodbye" : "disconnected");
+    connection->ended = true;
+    uv_read_stop((uv_stream_t *)&connection->pipe);
+    if (connection->changes == 0)
+        close_connection(connection);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t length, const uv_buf_t *buffer)
+{
+    struct connection *connection = stream->data;
+
+    (void)buffer;
+    if (length < 0) {
+        on_end(connection);
+        return;
+    }
+    connection->used += (size_t)length;
+    take_frames(connection);
+    update_pause(connection);
+}
+
+static void update_pause(struct connection *connection)
+{
+    struct ingest *ingest = connection->ingest;
+
+    if (connection->closing || connection->ended)
+        return;
+    if (!connection->paused &&
+        (ingest->quiet || connection->pending > PENDING_HIGH || ingest->pending > TOTAL_HIGH)) {
+        connection->paused = true;
+        uv_read_stop((uv_stream_t *)&connection->pipe);
+    } else if (connection->paused && !ingest->quiet && connection->pending < PENDING_LOW &&
+               ingest->pending < TOTAL_LOW) {
+        connection->paused = false;
+        uv_read_start((uv_stream_t *)&connection->pipe, on_allocate, on_read);
+    }
+}
+
+static void resume(struct ingest *ingest)
+{
+    struct connection *connection, *next;
+
+    for (connection = ingest->connections; connection != NULL; connection = next) {
+        next = connection->next;
+        send_ack(connection);
+        if (connection->ended && connection->changes == 0)
+            close_connection(connection);
+        update_pause(connection);
+    }
+}
+
+static void on_commit(void *cookie, int64_t head)
+{
+    (void)head;
+    resume(cookie);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct ingest *ingest = timer->data;
+    uint64_t now = uv_now(timer->loop);
+    struct connection *connection, *next;
+
+    for (connection = ingest->connections; connection != NULL; connection = next) {
+        next = connection->next;
+        if (connection->hello == NULL && !connection->closing &&
+            now - connection->accepted_ms > HELLO_SECONDS * 1000)
+            refuse(connection, "no HELLO within %d seconds", HELLO_SECONDS);
+    }
+}
+
+static void on_connection(uv_stream_t *server, int status)
+{
+    struct ingest *ingest = server->data;
+    struct connection *connection;
+    socklen_t size = sizeof(connection->peer);
+    uv_os_fd_t fd;
+
+    if (status != 0) {
+        log_warning("cannot accept a node: %s", uv_strerror(status));
+        return;
+    }
+    connection = memory_zeroed(sizeof(*connection));
+    connection->ingest = ingest;
+    connection->accepted_ms = uv_now(server->loop);
+    uv_pipe_init(server->loop, &connection->pipe, 0);
+    connection->pipe.data = connection;
+    connection->next = ingest->connections;
+    if (connection->next != NULL)
+        connection->next->previous = connection;
+    ingest->connections = connection;
+    ingest->connection_count++;
+
+    if (uv_accept(server, (uv_stream_t *)&connection->pipe) != 0) {
+        close_connection(connection);
+        return;
+    }
+    /* What the kernel says of the peer, not what it says of itself. */
+    if (uv_fileno((uv_handle_t *)&connection->pipe, &fd) != 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &connection->peer, &size) != 0) {
+        refuse(connection, "the kernel does not say whose it is");
+        return;
+    }
+    if (ingest->connection_count > CONNECTIONS_MAX) {
+        refuse(connection, "more than %d connections", CONNECTIONS_MAX);
+        return;
+    }
+    if (uv_read_start((uv_stream_t *)&connection->pipe, on_allocate, on_read) != 0)
+        close_connection(connection);
+}
+
+struct ingest *ingest_new(uv_loop_t *loop, struct endpoint *endpoint, struct writer *writer,
+                          char why[ENDPOINT_WHY_SIZE])
+{
+    struct ingest *ingest = memory_zeroed(sizeof(*ingest));
+    int result;
+
+    uv_pipe_init(loop, &ingest->server, 0);
+    uv_timer_init(loop, &ingest->timer);
+    ingest->open_handles = 2;
+    ingest->server.data = ingest;
+    ingest->timer.data = ingest;
+    ingest->writer = writer;
+    ingest->endpoint = endpoint;
+    result = uv_pipe_open(&ingest->server, endpoint->fd);
+    if (result == 0) {
+        endpoint->fd = -1;
+        result = uv_listen((uv_stream_t *)&ingest->server, BACKLOG, on_connection);
+    }
+    if (result != 0) {
+        snprintf(why, ENDPOINT_WHY_SIZE, "%s: cannot listen: %s", endpoint->path,
+                 uv_strerror(result));
+        ingest_close(ingest);
+        return NULL;
+    }
+    uv_timer_start(&ingest->timer, on_timer, 1000, 1000);
+    writer_on_commit(writer, on_commit, ingest);
+    return ingest;
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct ingest *ingest = handle->data;
+
+    ingest->open_handles--;
+    free_if_last(ingest);
+}
+
+void ingest_quiet(struct ingest *ingest)
+{
+    if (ingest->quiet)
+        return;
+    ingest->quiet = true;
+    uv_close((uv_handle_t *)&ingest->server, on_handle_closed);
+    for (struct connection *c = ingest->connections; c != NULL; c = c->next)
+        update_pause(c);
+}
+
+void ingest_close(struct ingest *ingest)
+{
+    struct connection *connection, *next;
+
+    if (ingest == NULL)
+        return;
+    ingest_quiet(ingest);
+    uv_close((uv_handle_t *)&ingest->timer, on_handle_closed);
+    ingest->closing = true;
+    for (connection = ingest->connections; connection != NULL; connection = next) {
+        next = connection->next;
+        connection->changes = 0;
+        close_connection(connection);
+    }
+}
+
+json_t *ingest_connected(const struct ingest *ingest)
+{
+    json_t *set = memory_check(json_object());
+
+    for (const struct connection *c = ingest->connections; c != NULL; c = c->next) {
+        if (c->hello != NULL && !c->closing)
+            json_object_set_new(set, c->hello->incarnation, json_true());
+    }
+    return set;
+}
+
+json_t *ingest_status(const struct ingest *ingest)
+{
+    json_int_t nodes = 0;
+
+    for (const struct connection *c = ingest->connections; c != NULL; c = c->next)
+        nodes += c->hello != NULL && !c->closing;
+    return memory_check(json_pack(
+        "{sI sI sI sI sI}", "nodes_connected", nodes, "records", (json_int_t)ingest->records,
+        "records_cut", (json_int_t)ingest->shrunk, "connections_refused",
+        (json_int_t)ingest->refused, "pending_bytes", (json_int_t)ingest->pending));
+}

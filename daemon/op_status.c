@@ -1,0 +1,233 @@
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "filter.h"
+#include "memory.h"
+#include "op_records.h"
+#include "op_status.h"
+#include "timestamp.h"
+#include "version.h"
+#include "wire.h"
+
+static const char *const no_keys[] = {NULL};
+
+static void end(void *state)
+{
+    json_decref(state);
+}
+
+static json_t *time_text(int64_t ns)
+{
+    char text[TIMESTAMP_SIZE];
+
+    timestamp_format(ns, text);
+    return memory_check(json_string(text));
+}
+
+/* ---- nodes ---- */
+
+/* The state is the set of incarnations that are connected. */
+static void *nodes_begin(void *cookie, const json_t *request, struct reply_error *error)
+{
+    const struct op_status_parts *parts = cookie;
+
+    (void)request;
+    (void)error;
+    return ingest_connected(parts->ingest);
+}
+
+static json_t *text(sqlite3_stmt *statement, int column)
+{
+    const char *value = (const char *)sqlite3_column_text(statement, column);
+
+    return reply_text(value != NULL ? value : "", (size_t)sqlite3_column_bytes(statement, column));
+}
+
+static void node_line(const json_t *connected, sqlite3_stmt *statement, struct reply *reply)
+{
+    enum {
+        INCARNATION,
+        NODE,
+        HOST,
+        OS_PID,
+        OTP,
+        UID,
+        MADE,
+        STORED,
+        SETTLED,
+        DROPPED,
+        ENDED,
+        FIRST_SEEN,
+        LAST_SEEN,
+        COUNTERS
+    };
+    const char *incarnation = (const char *)sqlite3_column_text(statement, INCARNATION);
+    int64_t made = sqlite3_column_int64(statement, MADE);
+    int64_t stored = sqlite3_column_int64(statement, STORED);
+    int64_t lost = sqlite3_column_int64(statement, SETTLED) - stored;
+    const char *told = (const char *)sqlite3_column_text(statement, COUNTERS);
+    json_t *counters = json_loads(told != NULL ? told : "", 0, NULL);
+
+    /*
+     * Numbers that are passed over are lost. Beyond the last one seen there is what the node says
+     * it dropped; but it may count as dropped what did arrive, so never more than what is missing.
+     */
+    if (lost < sqlite3_column_int64(statement, DROPPED))
+        lost = sqlite3_column_int64(statement, DROPPED);
+    if (lost > made - stored)
+        lost = made - stored;
+    reply_object(
+        reply,
+        memory_check(json_pack(
+            "{s{so so so sI so sI sb sb sI sI sI sI so so so}}", "node", "name",
+            text(statement, NODE), "incarnation", text(statement, INCARNATION), "host",
+            text(statement, HOST), "os_pid", (json_int_t)sqlite3_column_int64(statement, OS_PID),
+            "otp", text(statement, OTP), "uid", (json_int_t)sqlite3_column_int64(statement, UID),
+            "connected", json_object_get(connected, incarnation) != NULL, "ended",
+            sqlite3_column_int(statement, ENDED), "made", (json_int_t)made, "stored",
+            (json_int_t)stored, "lost", (json_int_t)lost, "pending",
+            (json_int_t)(made - stored - lost), "first_seen",
+            time_text(sqlite3_column_int64(statement, FIRST_SEEN)), "last_seen",
+            time_text(sqlite3_column_int64(statement, LAST_SEEN)), "counters",
+            counters != NULL ? counters : json_object())));
+}
+
+static enum query_step nodes_step(void *state, struct query_context *context)
+{
+    static const char sql[] =
+        "SELECT incarnation, node, host, os_pid, otp, uid, made, stored, settled, dropped, ended,"
+        " first_seen_ns, last_seen_ns, counters FROM incarnations ORDER BY last_seen_ns DESC"
+        " LIMIT 1000";
+    sqlite3_stmt *statement;
+    int result;
+
+    if (sqlite3_prepare_v2(store_reader_database(context->reader), sql, -1, &statement, NULL) !=
+        SQLITE_OK)
+        return op_records_failed(context->reader, context->error);
+    while ((result = sqlite3_step(statement)) == SQLITE_ROW)
+        node_line(state, statement, context->reply);
+    sqlite3_finalize(statement);
+    return result == SQLITE_DONE ? QUERY_DONE : op_records_failed(context->reader, context->error);
+}
+
+/* ---- status ---- */
+
+/* The state is the answer, which the thread completes with what the store knows. */
+static void *status_begin(void *cookie, const json_t *request, struct reply_error *error)
+{
+    const struct op_status_parts *parts = cookie;
+    struct writer_numbers numbers = writer_numbers(parts->writer);
+    int64_t now = timestamp_now();
+
+    (void)request;
+    (void)error;
+    return memory_check(json_pack(
+        "{ss si so so sI s{ss sb sI sI sI} so so so}", "version", CORONERD_VERSION, "pid",
+        (int)getpid(), "time", time_text(now), "started", time_text(parts->started_ns),
+        "uptime_seconds", (json_int_t)((now - parts->started_ns) / 1000000000), "store", "path",
+        parts->store_path, "writable", !numbers.failing, "commits", (json_int_t)numbers.commits,
+        "changes", (json_int_t)numbers.changes, "queued", (json_int_t)numbers.queued, "ingest",
+        ingest_status(parts->ingest), "query", query_status(parts->query), "sinks",
+        parts->sink != NULL ? json_pack("[o]", sink_status(parts->sink)) : json_array()));
+}
+
+static enum query_step status_step(void *state, struct query_context *context)
+{
+    static const char sql[] = "SELECT (SELECT count(*) FROM incarnations),"
+                              " (SELECT coalesce(sum(stored), 0) FROM incarnations),"
+                              " (SELECT page_count FROM pragma_page_count()) *"
+                              " (SELECT page_size FROM pragma_page_size())";
+    json_t *store = json_object_get(state, "store");
+    sqlite3_stmt *statement;
+    enum query_step step = QUERY_DONE;
+
+    if (sqlite3_prepare_v2(store_reader_database(context->reader), sql, -1, &statement, NULL) !=
+        SQLITE_OK)
+        return op_records_failed(context->reader, context->error);
+    if (sqlite3_step(statement) == SQLITE_ROW) {
+        json_object_set_new(store, "incarnations",
+                            json_integer(sqlite3_column_int64(statement, 0)));
+        json_object_set_new(store, "stored", json_integer(sqlite3_column_int64(statement, 1)));
+        json_object_set_new(store, "bytes", json_integer(sqlite3_column_int64(statement, 2)));
+        reply_object(context->reply, memory_check(json_pack("{sO}", "status", state)));
+    } else {
+        step = op_records_failed(context->reader, context->error);
+    }
+    sqlite3_finalize(statement);
+    return step;
+}
+
+/* ---- version, help ---- */
+
+static void *version_begin(void *cookie, const json_t *request, struct reply_error *error)
+{
+    (void)cookie;
+    (void)request;
+    (void)error;
+    return memory_check(json_pack("{s{ss si s[ss] ss ss ss}}", "version", "coronerd",
+                                  CORONERD_VERSION, "protocol", WIRE_VERSION, "schemas",
+                                  "coroner.exit/1", "coroner.gap/1", "sqlite", sqlite3_libversion(),
+                                  "libuv", uv_version_string(), "jansson", jansson_version_str()));
+}
+
+static void *help_begin(void *cookie, const json_t *request, struct reply_error *error)
+{
+    const struct op_status_parts *parts = cookie;
+    json_t *ops = memory_check(json_array());
+    const struct query_op *op;
+
+    (void)request;
+    (void)error;
+    for (size_t i = 0; (op = query_op_at(parts->query, i)) != NULL; i++)
+        json_array_append_new(ops, memory_check(json_pack("{ss ss ss}", "op", op->name, "summary",
+                                                          op->summary, "usage", op->usage)));
+    return memory_check(json_pack("{so so}", "ops", ops, "fields", filter_fields()));
+}
+
+static enum query_step say_state(void *state, struct query_context *context)
+{
+    reply_object(context->reply, json_incref(state));
+    return QUERY_DONE;
+}
+
+void op_status_register(struct query *query, const struct op_status_parts *parts)
+{
+    static struct query_op ops[] = {
+        {.name = "nodes",
+         .usage = "{\"id\":1,\"op\":\"nodes\"}",
+         .summary = "every incarnation that ever connected: made = stored + lost + pending",
+         .keys = no_keys,
+         .begin = nodes_begin,
+         .step = nodes_step,
+         .on_thread = true,
+         .end = end},
+        {.name = "status",
+         .usage = "{\"id\":1,\"op\":\"status\"}",
+         .summary = "how the daemon does",
+         .keys = no_keys,
+         .begin = status_begin,
+         .step = status_step,
+         .on_thread = true,
+         .end = end},
+        {.name = "version",
+         .usage = "{\"id\":1,\"op\":\"version\"}",
+         .summary = "what this is, and what it speaks",
+         .keys = no_keys,
+         .begin = version_begin,
+         .step = say_state,
+         .end = end},
+        {.name = "help",
+         .usage = "{\"id\":1,\"op\":\"help\"}",
+         .summary = "the commands and the fields that 'where' and 'by' know",
+         .keys = no_keys,
+         .begin = help_begin,
+         .step = say_state,
+         .end = end},
+    };
+
+    for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
+        ops[i].cookie = (void *)(uintptr_t)parts;
+        query_register(query, &ops[i]);
+    }
+}

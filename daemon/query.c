@@ -1,0 +1,826 @@
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "memory.h"
+#include "query.h"
+
+#define CONNECTIONS_MAX 64
+#define TASKS_MAX 16 /* of one connection, subscriptions counted apart */
+#define SUBSCRIPTIONS_MAX 16
+#define OPS_MAX 32
+#define BACKLOG 64
+#define LINE_MAX_BYTES 65536 /* of a request, with its newline */
+#define ID_MAX_BYTES 256
+#define DEADLINE_MS 5000 /* that one request may take on threads */
+#define LAG_ROWS 16384   /* committed while one write waits: the peer does not read */
+#define HANGUP_MS 1000
+
+/* One request that is being answered. */
+struct task {
+    const struct query_op *op;
+    void *state;
+    struct reply reply;
+    struct reply_error error;
+    json_t *id;
+    unsigned spent_ms; /* on threads */
+    bool wake;         /* a waiting subscription: there may be something new */
+    bool lagging;
+    struct task *next;
+};
+
+struct connection {
+    uv_pipe_t pipe;
+    struct query *query;
+    struct connection *previous, *next;
+    struct connection *turn_next; /* in the queue for a reader */
+    bool in_turn;
+    struct buffer in;
+    bool reading;
+    bool ended;      /* the peer sends no more */
+    bool close_soon; /* when everything is written */
+    bool closing;
+    bool closed;
+
+    struct task *tasks; /* the first one is being answered */
+    unsigned task_count;
+    struct task *subscriptions;
+    unsigned subscription_count;
+    bool subscription_next; /* whose turn it is when both have something to do */
+    struct task *running;   /* on a thread, or about to be */
+
+    struct buffer out; /* being written, or to be written next */
+    uv_write_t write;
+    bool writing;
+    int64_t write_head; /* the last row when the write began */
+};
+
+/* A reader and the thread that uses it. */
+struct slot {
+    struct query *query;
+    struct store_reader *reader;
+    uv_work_t work;
+    bool busy;
+    struct connection *connection;
+    struct task *task;
+    struct query_context context;
+    enum query_step result;
+    uint64_t began;
+};
+
+struct query {
+    uv_loop_t *loop;
+    uv_pipe_t server;
+    uv_timer_t hangup_timer;
+    int open_handles;
+    bool closing;
+    struct endpoint *endpoint;
+    struct writer *writer;
+    struct connection *connections;
+    unsigned connection_count;
+    struct connection *turn_first, **turn_last;
+    struct slot slots[QUERY_READERS];
+    const struct query_op *ops[OPS_MAX];
+    size_t op_count;
+    uint64_t requests;
+    uint64_t errors;
+};
+
+static void pump(struct connection *connection);
+
+/* ---- tasks ---- */
+
+static void task_free(struct task *task)
+{
+    if (task == NULL)
+        return;
+    if (task->state != NULL)
+        task->op->end(task->state);
+    reply_clear(&task->reply);
+    json_decref(task->id);
+    free(task);
+}
+
+static void unlink_task(struct task **list, struct task *task)
+{
+    while (*list != task)
+        list = &(*list)->next;
+    *list = task->next;
+    task->next = NULL;
+}
+
+static struct task *find_subscription(const struct connection *connection, const json_t *id)
+{
+    for (struct task *task = connection->subscriptions; task != NULL; task = task->next) {
+        if (json_equal(task->id, id))
+            return task;
+    }
+    return NULL;
+}
+
+/* ---- the end of a query server and its connections ---- */
+
+static void free_if_last(struct query *query)
+{
+    if (!query->closing || query->open_handles > 0 || query->connection_count > 0)
+        return;
+    for (int i = 0; i < QUERY_READERS; i++) {
+        if (query->slots[i].busy)
+            return;
+    }
+    for (int i = 0; i < QUERY_READERS; i++)
+        store_reader_close(query->slots[i].reader);
+    endpoint_close(query->endpoint);
+    free(query);
+}
+
+static void leave_turn(struct connection *connection)
+{
+    struct connection **at = &connection->query->turn_first;
+
+    if (!connection->in_turn)
+        return;
+    while (*at != connection)
+        at = &(*at)->turn_next;
+    *at = connection->turn_next;
+    if (*at == NULL)
+        connection->query->turn_last = at;
+    connection->in_turn = false;
+}
+
+static void free_if_done(struct connection *connection)
+{
+    struct query *query = connection->query;
+    struct task *task;
+
+    if (!connection->closed)
+        return;
+    for (int i = 0; i < QUERY_READERS; i++) {
+        if (query->slots[i].connection == connection)
+            return;
+    }
+    leave_turn(connection);
+    while ((task = connection->tasks) != NULL) {
+        connection->tasks = task->next;
+        task_free(task);
+    }
+    while ((task = connection->subscriptions) != NULL) {
+        connection->subscriptions = task->next;
+        task_free(task);
+    }
+    if (connection->previous != NULL)
+        connection->previous->next = connection->next;
+    else
+        query->connections = connection->next;
+    if (connection->next != NULL)
+        connection->next->previous = connection->previous;
+    query->connection_count--;
+    buffer_clear(&connection->in);
+    buffer_clear(&connection->out);
+    free(connection);
+    free_if_last(query);
+}
+
+static void on_connection_closed(uv_handle_t *handle)
+{
+    struct connection *connection = handle->data;
+
+    connection->closed = true;
+    free_if_done(connection);
+}
+
+static void close_connection(struct connection *connection)
+{
+    if (connection->closing)
+        return;
+    connection->closing = true;
+    for (int i = 0; i < QUERY_READERS; i++) {
+        struct slot *slot = &connection->query->slots[i];
+
+        if (slot->connection == connection)
+            store_reader_interrupt(slot->reader);
+    }
+    uv_close((uv_handle_t *)&connection->pipe, on_connection_closed);
+}
+
+/* ---- writing ---- */
+
+static void on_written(uv_write_t *write, int status)
+{
+    struct connection *connection = write->data;
+    int64_t waited = writer_head(connection->query->writer) - connection->write_head;
+
+    connection->writing = false;
+    connection->out.length = 0;
+    if (connection->closing)
+        return;
+    if (status != 0) {
+        close_connection(connection);
+        return;
+    }
+    if (waited > LAG_ROWS) {
+        for (struct task *task = connection->subscriptions; task != NULL; task = task->next)
+            task->lagging = true;
+    }
+    pump(connection);
+}
+
+static void start_write(struct connection *connection)
+{
+    uv_buf_t buffer = uv_buf_init(connection->out.data, (unsigned)connection->out.length);
+
+    connection->writing = true;
+    connection->write_head = writer_head(connection->query->writer);
+    connection->write.data = connection;
+    if (uv_write(&connection->write, (uv_stream_t *)&connection->pipe, &buffer, 1, on_written) !=
+        0) {
+        connection->writing = false;
+        close_connection(connection);
+    }
+}
+
+static void take_output(struct connection *connection, struct reply *reply)
+{
+    buffer_append(&connection->out, reply->out.data, reply->out.length);
+    /* A subscription may live long: what a burst needed is not kept. */
+    buffer_clear(&reply->out);
+}
+
+/* ---- answering ---- */
+
+static void finish_task(struct connection *connection, struct task *task)
+{
+    if (task->op != NULL && task->op->subscribes) {
+        unlink_task(&connection->subscriptions, task);
+        connection->subscription_count--;
+    } else {
+        unlink_task(&connection->tasks, task);
+        connection->task_count--;
+    }
+    take_output(connection, &task->reply);
+    task_free(task);
+}
+
+static void after_step(struct connection *connection, struct task *task, enum query_step result)
+{
+    switch (result) {
+    case QUERY_DONE:
+        reply_done(&task->reply);
+        finish_task(connection, task);
+        break;
+    case QUERY_FAILED:
+        connection->query->errors++;
+        reply_failed(&task->reply, &task->error);
+        finish_task(connection, task);
+        break;
+    case QUERY_MORE:
+        task->wake = true;
+        take_output(connection, &task->reply);
+        break;
+    case QUERY_WAIT:
+        take_output(connection, &task->reply);
+        break;
+    }
+}
+
+static void run_waiting(struct query *query);
+
+static void work(uv_work_t *request)
+{
+    struct slot *slot = request->data;
+
+    slot->result = slot->task->op->step(slot->task->state, &slot->context);
+}
+
+static void on_worked(uv_work_t *request, int status)
+{
+    struct slot *slot = request->data;
+    struct query *query = slot->query;
+    struct connection *connection = slot->connection;
+    struct task *task = slot->task;
+
+    (void)status;          /* never cancelled */
+    query->open_handles++; /* the last connection must not take the rest along yet */
+    slot->busy = false;
+    slot->connection = NULL;
+    slot->task = NULL;
+    connection->running = NULL;
+    task->spent_ms += (unsigned)((uv_hrtime() - slot->began) / 1000000);
+    if (connection->closing) {
+        free_if_done(connection);
+    } else {
+        after_step(connection, task, slot->result);
+        pump(connection);
+    }
+    query->open_handles--;
+    run_waiting(query);
+}
+
+static void run_on_thread(struct slot *slot, struct connection *connection)
+{
+    struct task *task = connection->running;
+    unsigned left = task->spent_ms < DEADLINE_MS ? DEADLINE_MS - task->spent_ms : 1;
+
+    slot->busy = true;
+    slot->connection = connection;
+    slot->task = task;
+    slot->context = (struct query_context){.reader = slot->reader,
+                                           .head = writer_head(connection->query->writer),
+                                           .lagging = task->lagging,
+                                           .reply = &task->reply,
+                                           .error = &task->error};
+    task->wake = false;
+    task->lagging = false;
+    slot->began = uv_hrtime();
+    /* A subscription takes many short turns: each has the whole time. */
+    store_reader_deadline(slot->reader, task->op->subscribes ? DEADLINE_MS : left);
+    uv_queue_work(connection->query->loop, &slot->work, work, on_worked);
+}
+
+/* Give free readers to those who wait for one, first come, first served. */
+static void run_waiting(struct query *query)
+{
+    for (int i = 0; i < QUERY_READERS && query->turn_first != NULL && !query->closing; i++) {
+        struct connection *connection = query->turn_first;
+
+        if (query->slots[i].busy)
+            continue;
+        leave_turn(connection);
+        run_on_thread(&query->slots[i], connection);
+    }
+    free_if_last(query);
+}
+
+static void run_task(struct connection *connection, struct task *task)
+{
+    struct query *query = connection->query;
+
+    if (task->op->on_thread) {
+        connection->running = task;
+        connection->in_turn = true;
+        connection->turn_next = NULL;
+        *query->turn_last = connection;
+        query->turn_last = &connection->turn_next;
+        run_waiting(query);
+    } else {
+        struct query_context context = {
+            .head = writer_head(query->writer), .reply = &task->reply, .error = &task->error};
+
+        after_step(connection, task, task->op->step(task->state, &context));
+    }
+}
+
+static struct task *next_task(struct connection *connection)
+{
+    struct task *subscription = connection->subscriptions;
+
+    while (subscription != NULL && !subscription->wake)
+        subscription = subscription->next;
+    connection->subscription_next = !connection->subscription_next;
+    if (connection->tasks == NULL || (subscription != NULL && connection->subscription_next))
+        return subscription;
+    return connection->tasks;
+}
+
+static bool take_line(struct connection *connection);
+
+/*
+ * Do what can be done for this connection: answer while nothing waits to be written to it, so that
+ * it is owed at most one turn's output, and take in requests while it has room for them.
+ */
+static void pump(struct connection *connection)
+{
+    struct task *task;
+
+    while (!connection->closing && !connection->writing && connection->running == NULL) {
+        while (!connection->close_soon && connection->task_count < TASKS_MAX &&
+               connection->out.length < REPLY_BATCH_BYTES && take_line(connection))
+            ;
+        if (connection->out.length > 0) {
+            start_write(connection);
+            break;
+        }
+        task = next_task(connection);
+        if (task == NULL) {
+            if (connection->close_soon || (connection->ended && connection->subscriptions == NULL))
+                close_connection(connection);
+            break;
+        }
+        run_task(connection, task);
+    }
+}
+
+/* ---- requests ---- */
+
+static const struct query_op *find_op(const struct query *query, const char *name)
+{
+    for (size_t i = 0; i < query->op_count; i++) {
+        if (strcmp(query->ops[i]->name, name) == 0)
+            return query->ops[i];
+    }
+    return NULL;
+}
+
+static bool check_keys(const struct query_op *op, json_t *request, struct reply_error *error)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(request, key, value)
+    {
+        const char *const *known = op->keys;
+
+        if (strcmp(key, "id") == 0 || strcmp(key, "op") == 0 || strcmp(key, "bare") == 0)
+            continue;
+        while (*known != NULL && strcmp(*known, key) != 0)
+            known++;
+        if (*known == NULL) {
+            reply_error_set(error, "bad_request", key, "'%s' takes no key '%.64s'", op->name, key);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* `unsubscribe` is the one command that is about another request, so it is answered here. */
+static bool unsubscribe(struct connection *connection, struct task *task)
+{
+    struct task *subscription = find_subscription(connection, task->id);
+
+    if (subscription == NULL) {
+        reply_error_set(&task->error, "not_found", "id", "there is no subscription with this id");
+        return false;
+    }
+    reply_done(&subscription->reply);
+    finish_task(connection, subscription);
+    return true;
+}
+
+static const char *const no_keys[] = {NULL};
+
+static void *never_begins(void *cookie, const json_t *request, struct reply_error *error)
+{
+    (void)cookie;
+    (void)request;
+    (void)error;
+    return NULL;
+}
+
+static const struct query_op unsubscribe_op = {
+    .name = "unsubscribe",
+    .usage = "{\"id\":3,\"op\":\"unsubscribe\"}",
+    .summary = "end the subscription that has this id",
+    .keys = no_keys,
+    .begin = never_begins,
+};
+
+enum begun { BEGUN, BEGUN_ANSWERED, BEGUN_FAILED };
+
+static enum begun begin_task(struct connection *connection, struct task *task, json_t *request)
+{
+    struct query *query = connection->query;
+    const json_t *bare = json_object_get(request, "bare");
+    const json_t *name = json_object_get(request, "op");
+    struct reply_error *error = &task->error;
+
+    if (json_dumpb(task->id, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY) > ID_MAX_BYTES) {
+        json_decref(task->id);
+        task->id = json_null();
+        reply_error_set(error, "bad_request", "id", "an id takes at most %d bytes", ID_MAX_BYTES);
+        return BEGUN_FAILED;
+    }
+    reply_clear(&task->reply);
+    reply_init(&task->reply, task->id, json_is_true(bare));
+    if (bare != NULL && !json_is_boolean(bare)) {
+        reply_error_set(error, "bad_request", "bare", "'bare' is true or false");
+        return BEGUN_FAILED;
+    }
+    if (!json_is_string(name)) {
+        reply_error_set(error, "bad_request", "op", "a request names its command in 'op'");
+        return BEGUN_FAILED;
+    }
+    task->op = find_op(query, json_string_value(name));
+    if (task->op == NULL) {
+        reply_error_set(error, "unknown_op", "op", "there is no command '%.64s'; ask for 'help'",
+                        json_string_value(name));
+        return BEGUN_FAILED;
+    }
+    if (!check_keys(task->op, request, error))
+        return BEGUN_FAILED;
+    if (task->op == &unsubscribe_op)
+        return unsubscribe(connection, task) ? BEGUN_ANSWERED : BEGUN_FAILED;
+    if (task->op->subscribes) {
+        if (connection->subscription_count >= SUBSCRIPTIONS_MAX) {
+            reply_error_set(error, "too_many_requests", NULL,
+                            "a connection has at most %d subscriptions", SUBSCRIPTIONS_MAX);
+            return BEGUN_FAILED;
+        }
+        if (find_subscription(connection, task->id) != NULL) {
+            reply_error_set(error, "bad_request", "id", "a subscription has this id already");
+            return BEGUN_FAILED;
+        }
+    }
+    task->state = task->op->begin(task->op->cookie, request, error);
+    return task->state != NULL ? BEGUN : BEGUN_FAILED;
+}
+
+static void append_task(struct task **list, struct task *task)
+{
+    while (*list != NULL)
+        list = &(*list)->next;
+    *list = task;
+}
+
+static void take_request(struct connection *connection, const char *line, size_t length)
+{
+    struct query *query = connection->query;
+    struct task *task = memory_zeroed(sizeof(*task));
+    json_error_t why;
+    json_t *request = json_loadb(line, length, JSON_REJECT_DUPLICATES, &why);
+
+    query->requests++;
+    reply_init(&task->reply, NULL, false);
+    if (!json_is_object(request)) {
+        if (request == NULL)
+            reply_error_set(&task->error, "bad_json", NULL, "not JSON: %.160s", why.text);
+        else
+            reply_error_set(&task->error, "bad_json", NULL, "a request is a JSON object");
+        reply_failed(&task->reply, &task->error);
+        query->errors++;
+        take_output(connection, &task->reply);
+        task_free(task);
+        /* Whoever sends this does not speak the protocol: no guessing at where it may go on. */
+        connection->close_soon = true;
+        json_decref(request);
+        return;
+    }
+
+    task->id = json_incref(json_object_get(request, "id"));
+    if (task->id == NULL)
+        task->id = json_null();
+    switch (begin_task(connection, task, request)) {
+    case BEGUN:
+        if (task->op->subscribes) {
+            task->wake = true;
+            append_task(&connection->subscriptions, task);
+            connection->subscription_count++;
+        } else {
+            append_task(&connection->tasks, task);
+            connection->task_count++;
+        }
+        break;
+    case BEGUN_FAILED:
+        query->errors++;
+        reply_failed(&task->reply, &task->error);
+        take_output(connection, &task->reply);
+        task_free(task);
+        break;
+    case BEGUN_ANSWERED:
+        task_free(task);
+        break;
+    }
+    json_decref(request);
+}
+
+static void fail_and_close(struct connection *connection, const char *code, const char *sentence)
+{
+    struct reply_error error = {0};
+    struct reply reply;
+
+    reply_error_set(&error, code, NULL, "%s", sentence);
+    reply_init(&reply, NULL, false);
+    reply_failed(&reply, &error);
+    take_output(connection, &reply);
+    reply_clear(&reply);
+    connection->query->errors++;
+    connection->close_soon = true;
+}
+
+static void start_reading(struct connection *connection);
+
+/* Take the next request out of what was read, if there is a whole one. */
+static bool take_line(struct connection *connection)
+{
+    struct buffer *in = &connection->in;
+    char *newline = in->length > 0 ? memchr(in->data, '\n', in->length) : NULL;
+    size_t length;
+
+    if (newline == NULL) {
+        if (in->length >= LINE_MAX_BYTES) {
+            fail_and_close(connection, "too_large", "a request takes at most 65536 bytes");
+            return false;
+        }
+        /* The last request of one who sends no more needs no newline. */
+        if (!connection->ended || in->length == 0) {
+            start_reading(connection);
+            return false;
+        }
+        length = in->length;
+    } else {
+        length = (size_t)(newline - in->data);
+    }
+    if (strspn(in->data, " \t\r") < length)
+        take_request(connection, in->data, length);
+    buffer_consume(in, newline != NULL ? length + 1 : length);
+    return true;
+}
+
+static void on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
+{
+    struct connection *connection = handle->data;
+    struct buffer *in = &connection->in;
+
+    (void)suggested;
+    /* One byte stays zero behind the text, for functions that want an end. */
+    if (in->data == NULL) {
+        in->data = memory_zeroed(LINE_MAX_BYTES + 1);
+        in->capacity = LINE_MAX_BYTES + 1;
+    }
+    *out = uv_buf_init(in->data + in->length, (unsigned)(LINE_MAX_BYTES - in->length));
+}
+
+static void on_read(uv_stream_t *stream, ssize_t length, const uv_buf_t *buffer)
+{
+    struct connection *connection = stream->data;
+
+    (void)buffer;
+    if (length == UV_EOF) {
+        connection->ended = true;
+    } else if (length < 0) {
+        close_connection(connection);
+        return;
+    } else {
+        connection->in.length += (size_t)length;
+        connection->in.data[connection->in.length] = '\0';
+    }
+    /* Reading goes on when what was read is taken: see take_line. */
+    uv_read_stop(stream);
+    connection->reading = false;
+    pump(connection);
+}
+
+static void start_reading(struct connection *connection)
+{
+    if (connection->reading || connection->ended || connection->closing)
+        return;
+    connection->reading = true;
+    if (uv_read_start((uv_stream_t *)&connection->pipe, on_allocate, on_read) != 0)
+        close_connection(connection);
+}
+
+/* ---- the server ---- */
+
+static void on_connection(uv_stream_t *server, int status)
+{
+    struct query *query = server->data;
+    struct connection *connection;
+
+    if (status != 0) {
+        log_warning("cannot accept a query client: %s", uv_strerror(status));
+        return;
+    }
+    connection = memory_zeroed(sizeof(*connection));
+    connection->query = query;
+    uv_pipe_init(query->loop, &connection->pipe, 0);
+    connection->pipe.data = connection;
+    connection->next = query->connections;
+    if (connection->next != NULL)
+        connection->next->previous = connection;
+    query->connections = connection;
+    query->connection_count++;
+    if (uv_accept(server, (uv_stream_t *)&connection->pipe) != 0) {
+        close_connection(connection);
+        return;
+    }
+    if (query->connection_count > CONNECTIONS_MAX)
+        fail_and_close(connection, "too_many_connections", "there are 64 connections already");
+    else
+        start_reading(connection);
+    pump(connection);
+}
+
+/*
+ * One who sends no more but has a subscription is served until it is gone, which nothing but a
+ * write would tell: so look.
+ */
+static void on_hangup_timer(uv_timer_t *timer)
+{
+    struct query *query = timer->data;
+    struct connection *connection, *next;
+
+    for (connection = query->connections; connection != NULL; connection = next) {
+        struct pollfd look = {.events = 0};
+        uv_os_fd_t fd;
+
+        next = connection->next;
+        if (!connection->ended || connection->closing ||
+            uv_fileno((uv_handle_t *)&connection->pipe, &fd) != 0)
+            continue;
+        look.fd = fd;
+        if (poll(&look, 1, 0) > 0 && (look.revents & (POLLHUP | POLLERR)))
+            close_connection(connection);
+    }
+}
+
+static void on_commit(void *cookie, int64_t head)
+{
+    struct query *query = cookie;
+    struct connection *connection, *next;
+
+    (void)head;
+    for (connection = query->connections; connection != NULL; connection = next) {
+        next = connection->next;
+        if (connection->subscriptions == NULL)
+            continue;
+        for (struct task *task = connection->subscriptions; task != NULL; task = task->next)
+            task->wake = true;
+        pump(connection);
+    }
+}
+
+struct query *query_new(uv_loop_t *loop, struct endpoint *endpoint, struct writer *writer,
+                        struct store_reader *const readers[QUERY_READERS],
+                        char why[ENDPOINT_WHY_SIZE])
+{
+    struct query *query = memory_zeroed(sizeof(*query));
+    int result;
+
+    query->loop = loop;
+    query->endpoint = endpoint;
+    query->writer = writer;
+    query->turn_last = &query->turn_first;
+    uv_pipe_init(loop, &query->server, 0);
+    uv_timer_init(loop, &query->hangup_timer);
+    query->open_handles = 2;
+    query->server.data = query;
+    query->hangup_timer.data = query;
+    result = uv_pipe_open(&query->server, endpoint->fd);
+    if (result == 0) {
+        endpoint->fd = -1;
+        result = uv_listen((uv_stream_t *)&query->server, BACKLOG, on_connection);
+    }
+    if (result != 0) {
+        snprintf(why, ENDPOINT_WHY_SIZE, "%s: cannot listen: %s", endpoint->path,
+                 uv_strerror(result));
+        query_close(query);
+        return NULL;
+    }
+    for (int i = 0; i < QUERY_READERS; i++) {
+        query->slots[i].query = query;
+        query->slots[i].reader = readers[i];
+        query->slots[i].work.data = &query->slots[i];
+    }
+    uv_timer_start(&query->hangup_timer, on_hangup_timer, HANGUP_MS, HANGUP_MS);
+    writer_on_commit(writer, on_commit, query);
+    query_register(query, &unsubscribe_op);
+    return query;
+}
+
+void query_register(struct query *query, const struct query_op *op)
+{
+    if (query->op_count == OPS_MAX || find_op(query, op->name) != NULL)
+        abort();
+    query->ops[query->op_count++] = op;
+}
+
+const struct query_op *query_op_at(const struct query *query, size_t index)
+{
+    return index < query->op_count ? query->ops[index] : NULL;
+}
+
+json_t *query_status(const struct query *query)
+{
+    json_int_t subscriptions = 0;
+
+    for (const struct connection *c = query->connections; c != NULL; c = c->next)
+        subscriptions += c->subscription_count;
+    return memory_check(json_pack("{sI sI sI sI}", "connections",
+                                  (json_int_t)query->connection_count, "subscriptions",
+                                  subscriptions, "requests", (json_int_t)query->requests, "errors",
+                                  (json_int_t)query->errors));
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct query *query = handle->data;
+
+    query->open_handles--;
+    free_if_last(query);
+}
+
+void query_close(struct query *query)
+{
+    struct connection *connection, *next;
+
+    if (query == NULL)
+        return;
+    query->closing = true;
+    uv_close((uv_handle_t *)&query->server, on_handle_closed);
+    uv_close((uv_handle_t *)&query->hangup_timer, on_handle_closed);
+    for (connection = query->connections; connection != NULL; connection = next) {
+        next = connection->next;
+        close_connection(connection);
+    }
+}

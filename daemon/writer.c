@@ -1,0 +1,301 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "memory.h"
+#include "writer.h"
+
+#define RETRY_MS 1000
+#define CURSOR_MS 1000
+#define CURSORS_MAX 8
+
+struct cursor_note {
+    const char *sink;
+    int64_t cursor;
+    bool noted;
+};
+
+struct writer {
+    uv_loop_t *loop;
+    struct store *store;
+    struct change *first, **last; /* queue */
+    uint64_t queued;
+    struct cursor_note cursors[CURSORS_MAX];
+    struct {
+        void (*on_commit)(void *cookie, int64_t head);
+        void *cookie;
+    } listeners[WRITER_LISTENERS_MAX];
+    int listener_count;
+    void (*drained)(void *cookie);
+    void *drained_cookie;
+
+    /* A transaction begins when everything that can be read has been read: after the poll. */
+    uv_idle_t idle; /* lets the poll not wait */
+    uv_check_t check;
+    uv_timer_t retry;
+    uv_timer_t cursor_timer;
+    int open_handles;
+
+    /* The transaction under way; touched by the thread while busy. */
+    uv_work_t work;
+    bool busy;
+    struct change *batch;
+    size_t batch_count;
+    int result;
+    int64_t head;
+    char why[STORE_WHY_SIZE];
+
+    int64_t committed_head;
+    uint64_t commits;
+    uint64_t changes;
+    bool failing;
+};
+
+static void begin(struct writer *writer);
+
+static void on_idle(uv_idle_t *idle)
+{
+    (void)idle;
+}
+
+static void on_check(uv_check_t *check)
+{
+    struct writer *writer = check->data;
+
+    uv_idle_stop(&writer->idle);
+    uv_check_stop(&writer->check);
+    begin(writer);
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+    begin(timer->data);
+}
+
+static void begin_soon(struct writer *writer)
+{
+    if (writer->busy || uv_is_active((uv_handle_t *)&writer->retry))
+        return;
+    uv_idle_start(&writer->idle, on_idle);
+    uv_check_start(&writer->check, on_check);
+}
+
+static void on_cursor_timer(uv_timer_t *timer)
+{
+    begin_soon(timer->data);
+}
+
+struct writer *writer_new(uv_loop_t *loop, struct store *store)
+{
+    struct writer *writer = memory_zeroed(sizeof(*writer));
+
+    writer->loop = loop;
+    writer->store = store;
+    writer->last = &writer->first;
+    writer->committed_head = store_head(store);
+    uv_idle_init(loop, &writer->idle);
+    uv_check_init(loop, &writer->check);
+    uv_timer_init(loop, &writer->retry);
+    uv_timer_init(loop, &writer->cursor_timer);
+    writer->open_handles = 4;
+    writer->idle.data = writer;
+    writer->check.data = writer;
+    writer->retry.data = writer;
+    writer->cursor_timer.data = writer;
+    writer->work.data = writer;
+    return writer;
+}
+
+void writer_on_commit(struct writer *writer, void (*on_commit)(void *cookie, int64_t head),
+                      void *cookie)
+{
+    if (writer->listener_count == WRITER_LISTENERS_MAX)
+        abort();
+    writer->listeners[writer->listener_count].on_commit = on_commit;
+    writer->listeners[writer->listener_count].cookie = cookie;
+    writer->listener_count++;
+}
+
+void writer_submit(struct writer *writer, struct change *change)
+{
+    change->next = NULL;
+    *writer->last = change;
+    writer->last = &change->next;
+    writer->queued++;
+    begin_soon(writer);
+}
+
+void writer_cursor(struct writer *writer, const char *sink, int64_t cursor)
+{
+    struct cursor_note *note = writer->cursors;
+
+    while (note->sink != NULL && strcmp(note->sink, sink) != 0) {
+        if (++note == writer->cursors + CURSORS_MAX)
+            abort();
+    }
+    note->sink = sink;
+    note->cursor = cursor;
+    note->noted = true;
+    if (!uv_is_active((uv_handle_t *)&writer->cursor_timer))
+        uv_timer_start(&writer->cursor_timer, on_cursor_timer, CURSOR_MS, 0);
+}
+
+static void free_change(struct change *change)
+{
+    free(change);
+}
+
+/* Noted cursors become changes at the head of the queue. */
+static void queue_cursors(struct writer *writer)
+{
+    for (int i = 0; i < CURSORS_MAX; i++) {
+        struct cursor_note *note = &writer->cursors[i];
+        struct change *change;
+
+        if (!note->noted)
+            continue;
+        note->noted = false;
+        change = memory_zeroed(sizeof(*change));
+        change->type = CHANGE_CURSOR;
+        change->sink = note->sink;
+        change->cursor = note->cursor;
+        change->done = free_change;
+        change->next = writer->first;
+        if (writer->first == NULL)
+            writer->last = &change->next;
+        writer->first = change;
+        writer->queued++;
+    }
+    uv_timer_stop(&writer->cursor_timer);
+}
+
+static void write_batch(uv_work_t *work)
+{
+    struct writer *writer = work->data;
+
+    writer->result =
+        store_apply(writer->store, writer->batch, writer->batch_count, &writer->head, writer->why);
+}
+
+static void failed(struct writer *writer)
+{
+    if (!writer->failing)
+        log_error("cannot write to the store, trying again each second: %s", writer->why);
+    writer->failing = true;
+    uv_timer_start(&writer->retry, on_retry, RETRY_MS, 0);
+}
+
+static void succeeded(struct writer *writer)
+{
+    struct change *change;
+
+    if (writer->failing)
+        log_info("the store can be written again");
+    writer->failing = false;
+    writer->commits++;
+    writer->changes += writer->batch_count;
+    writer->committed_head = writer->head;
+    writer->queued -= writer->batch_count;
+    for (size_t i = 0; i < writer->batch_count; i++) {
+        change = writer->first;
+        writer->first = change->next;
+        change->done(change);
+    }
+    if (writer->first == NULL)
+        writer->last = &writer->first;
+    for (int i = 0; i < writer->listener_count; i++)
+        writer->listeners[i].on_commit(writer->listeners[i].cookie, writer->committed_head);
+}
+
+static void on_written(uv_work_t *work, int status)
+{
+    struct writer *writer = work->data;
+
+    (void)status; /* never cancelled */
+    writer->busy = false;
+    writer->batch = NULL;
+    if (writer->result == 0)
+        succeeded(writer);
+    else
+        failed(writer);
+    /* Draining wants the cursors that the listeners may just have noted, too. */
+    begin(writer);
+}
+
+static void begin(struct writer *writer)
+{
+    bool cursors_noted = false;
+    void (*drained)(void *cookie);
+
+    if (writer->busy || uv_is_active((uv_handle_t *)&writer->retry))
+        return;
+    for (int i = 0; i < CURSORS_MAX; i++)
+        cursors_noted = cursors_noted || writer->cursors[i].noted;
+    /* Cursors alone are not worth a transaction until their timer says so. */
+    if (cursors_noted && (writer->first != NULL || writer->drained != NULL ||
+                          !uv_is_active((uv_handle_t *)&writer->cursor_timer)))
+        queue_cursors(writer);
+    if (writer->first == NULL) {
+        if ((drained = writer->drained) != NULL) {
+            writer->drained = NULL;
+            drained(writer->drained_cookie);
+        }
+        return;
+    }
+    writer->busy = true;
+    writer->batch = writer->first;
+    writer->batch_count =
+        writer->queued < WRITER_BATCH_MAX ? (size_t)writer->queued : WRITER_BATCH_MAX;
+    uv_queue_work(writer->loop, &writer->work, write_batch, on_written);
+}
+
+void writer_drain(struct writer *writer, void (*drained)(void *cookie), void *cookie)
+{
+    writer->drained = drained;
+    writer->drained_cookie = cookie;
+    begin_soon(writer);
+}
+
+int64_t writer_head(const struct writer *writer)
+{
+    return writer->committed_head;
+}
+
+struct writer_numbers writer_numbers(const struct writer *writer)
+{
+    return (struct writer_numbers){.commits = writer->commits,
+                                   .changes = writer->changes,
+                                   .queued = writer->queued,
+                                   .failing = writer->failing};
+}
+
+bool writer_busy(const struct writer *writer)
+{
+    return writer->busy;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct writer *writer = handle->data;
+
+    if (--writer->open_handles == 0)
+        free(writer);
+}
+
+void writer_close(struct writer *writer)
+{
+    struct change *change;
+
+    if (writer == NULL)
+        return;
+    while ((change = writer->first) != NULL) {
+        writer->first = change->next;
+        free(change->record);
+        free(change->counters);
+        free(change);
+    }
+    uv_close((uv_handle_t *)&writer->idle, on_closed);
+    uv_close((uv_handle_t *)&writer->check, on_closed);
+    uv_close((uv_handle_t *)&writer->retry, on_closed);
+    uv_close((uv_handle_t *)&writer->cursor_timer, on_closed);
+}
