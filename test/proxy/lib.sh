@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034  # many variables are for the script that sources this
 # Runs the MySQL proxy, its backend and what else a script starts, and leaves nothing behind.
 #
 #   set -euo pipefail
@@ -11,7 +12,11 @@
 #   proxy_start ROOT           $PROXY_NODE, $PROXY_PID, $PROXY_PORT, $PROXY_LOG, and
 #                              "${PROXY_CLIENT[@]}" -u USER, a client on it
 #   proxy_eval 'Erlang.'       evaluates in the proxy's node, prints the value
+#   proxy_session USER         $SESSION and $SERVER, the processes of a client's connection
+#   proxy_await_end PID...
 #   proxy_upgrade_install / proxy_upgrade_make_permanent
+#   busy_start USER            a client with a command in flight
+#   steady_start USER...       clients that never stop; steady_turn, steady_end
 #   proxy_stop, mariadb_stop   in order; without them the end of the script kills what still runs
 #
 # Several scripts can run at once: no fixed name, path or port. Every process started here is a child
@@ -240,7 +245,6 @@ ARGS
     rig_started "$PROXY_PID"
     line=$(await_line "$PROXY_LOG" "$PROXY_PID" 'ump_proxy listens on') || return 1
     PROXY_PORT=${line##*:}
-    # shellcheck disable=SC2034  # for the script that sources this
     PROXY_CLIENT=(mariadb --no-defaults -h 127.0.0.1 -P "$PROXY_PORT" --batch --skip-column-names
         --max-allowed-packet=64M)
 }
@@ -267,6 +271,26 @@ proxy_match() {
     proxy_eval "$1 = begin $2 end, ok." >/dev/null
 }
 
+# proxy_session USER: the pids of the user's session, as $SESSION and $SERVER in the form <0.1.0>.
+proxy_session() {
+    local pids
+    pids=$(proxy_eval "
+        #{session := Session, server := Server} = ump_proxy:session_of(<<\"$1\">>),
+        lists:flatten(io_lib:format(\"~p ~p\", [Session, Server])).") || return 1
+    pids=${pids//\"/}
+    SESSION=${pids% *}
+    SERVER=${pids#* }
+}
+
+# proxy_await_end PID...: the processes have ended.
+proxy_await_end() {
+    local pid list=
+    for pid in "$@"; do
+        list+="${list:+, }list_to_pid(\"$pid\")"
+    done
+    proxy_match ok "ump_proxy:await_end([$list], $RIG_PATIENCE * 1000)"
+}
+
 # The upgrade in its two steps. 1.1 is loaded by the first: calls from then on run in it. The second
 # purges 1.0, and so kills who still runs it.
 proxy_upgrade_install() {
@@ -281,4 +305,76 @@ proxy_upgrade_make_permanent() {
 proxy_stop() {
     proxy_eval 'init:stop().' >/dev/null || true
     rig_stop "$PROXY_PID"
+}
+
+# ---- MySQL clients on the proxy ----------------------------------------------------------------
+
+# server_sql [OPTION...]: asks the server itself, past the proxy.
+server_sql() {
+    mariadb --no-defaults -S "$MARIADB_SOCKET" -u root --batch --skip-column-names "$@"
+}
+
+# busy_start USER: a client, $BUSY_PID, whose session has a command in flight when this returns. The
+# command itself says so: it releases a lock that the server lets us wait for. What the client prints
+# goes to $RIG/USER.out.
+busy_start() {
+    local lock="busy-$1" fifo="$RIG/$1.in" got
+    mkfifo "$fifo"
+    "${PROXY_CLIENT[@]}" -u "$1" --unbuffered <"$fifo" >"$RIG/$1.out" 2>&1 &
+    BUSY_PID=$!
+    rig_started "$BUSY_PID"
+    exec {BUSY_IN}>"$fifo"
+    rm "$fifo"
+    printf "SELECT 'locked', GET_LOCK('%s', 0);\n" "$lock" >&"$BUSY_IN"
+    await_line "$RIG/$1.out" "$BUSY_PID" '^locked' >/dev/null || return 1
+    # Longer than any run: only a client that loses its connection ends.
+    printf "SELECT RELEASE_LOCK('%s'), SLEEP(86400);\n" "$lock" >&"$BUSY_IN"
+    got=$(server_sql -e "SELECT GET_LOCK('$lock', $RIG_PATIENCE)") || return 1
+    [ "$got" = 1 ] || { say "$1's command did not reach the server"; return 1; }
+}
+
+steady_users=()
+steady_pids=()
+
+# steady_start USER...: clients that never stop and check every answer, see steady_client.py.
+steady_start() {
+    local user i
+    for user in "$@"; do
+        "$PROXY_SOURCE/steady_client.py" "$PROXY_PORT" "$user" "$RIG/$user.progress" >"$RIG/log/$user.log" 2>&1 &
+        rig_started $!
+        steady_users+=("$user")
+        steady_pids+=($!)
+    done
+    for i in "${!steady_users[@]}"; do
+        await_line "$RIG/${steady_users[i]}.progress" "${steady_pids[i]}" '^1 ' >/dev/null || return 1
+    done
+}
+
+# steady_turn: returns when every steady client has begun and ended a turn since.
+steady_turn() {
+    local i user turn
+    for i in "${!steady_users[@]}"; do
+        user=${steady_users[i]}
+        turn=$(tail -n 1 "$RIG/$user.progress" | cut -d ' ' -f 1)
+        # The next turn may have begun already, the one after it has not.
+        if ! await_line "$RIG/$user.progress" "${steady_pids[i]}" "^$((turn + 2)) " >/dev/null; then
+            cat "$RIG/log/$user.log" >&2
+            return 1
+        fi
+    done
+}
+
+# steady_end: ends the steady clients; prints what each has to say. Fails if one got a wrong answer.
+steady_end() {
+    local i status failed=0
+    for i in "${!steady_users[@]}"; do
+        kill -TERM "${steady_pids[i]}" 2>/dev/null || true
+        status=0
+        wait "${steady_pids[i]}" || status=$?
+        rig_ended "${steady_pids[i]}"
+        cat "$RIG/log/${steady_users[i]}.log"
+        [ "$status" = 0 ] || failed=1
+    done
+    steady_users=() steady_pids=()
+    return "$failed"
 }

@@ -4,11 +4,6 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-# The server itself, past the proxy.
-server() {
-    mariadb --no-defaults -S "$MARIADB_SOCKET" -u root --batch --skip-column-names "$@"
-}
-
 fail() {
     say "$*"
     exit 1
@@ -18,33 +13,12 @@ expect() { # WHAT ACTUAL EXPECTED
     [ "$2" = "$3" ] || fail "$1: expected $3, got $2"
 }
 
-# busy_start USER: a client whose session has a command in flight when this returns, $BUSY_PID. The
-# command itself says so: it releases a lock that the server lets us wait for.
-busy_start() {
-    local lock="busy-$1" fifo="$RIG/$1.in"
-    mkfifo "$fifo"
-    "${PROXY_CLIENT[@]}" -u "$1" --unbuffered <"$fifo" >"$RIG/$1.out" 2>&1 &
-    BUSY_PID=$!
-    rig_started "$BUSY_PID"
-    exec {BUSY_IN}>"$fifo"
-    printf "SELECT 'locked', GET_LOCK('%s', 0);\n" "$lock" >&"$BUSY_IN"
-    await_line "$RIG/$1.out" "$BUSY_PID" '^locked' >/dev/null
-    printf "SELECT RELEASE_LOCK('%s'), SLEEP(600);\n" "$lock" >&"$BUSY_IN"
-    expect "waiting for the command" "$(server -e "SELECT GET_LOCK('$lock', 30)")" 1
-}
-
 # expect_end PID CODE WHAT: waits until the client has ended.
 expect_end() {
     local status=0
     wait "$1" || status=$?
     rig_ended "$1"
     expect "the exit code of $3" "$status" "$2"
-}
-
-# The processes of a user's session, as a list in Erlang's syntax without node names.
-processes_of() {
-    proxy_eval "#{session := A, server := B} = ump_proxy:session_of(<<\"$1\">>), list_to_atom(lists:flatten(io_lib:format(\"~w,~w\", [A, B])))." |
-        sed "s/<\([0-9.]*\)>/c:pid(\1)/g; s/'//g; s/(\([0-9]*\)\.\([0-9]*\)\.\([0-9]*\))/(\1,\2,\3)/g"
 }
 
 # ---- the tests ---------------------------------------------------------------------------------
@@ -64,7 +38,7 @@ the_user_is_known() {
 a_20_mb_blob_passes_both_ways() {
     head -c 20971520 /dev/urandom >"$RIG/blob"
     { printf "REPLACE INTO blobs VALUES (1, x'" && od -An -v -tx1 "$RIG/blob" | tr -d ' \n' && printf "');"; } | "${PROXY_CLIENT[@]}" -u alice shop
-    expect "the blob in the server" "$(server -e 'SELECT MD5(b) FROM shop.blobs WHERE id = 1')" "$(md5sum <"$RIG/blob" | cut -c1-32)"
+    expect "the blob in the server" "$(server_sql -e 'SELECT MD5(b) FROM shop.blobs WHERE id = 1')" "$(md5sum <"$RIG/blob" | cut -c1-32)"
     "${PROXY_CLIENT[@]}" -u alice --raw -e 'SELECT b FROM shop.blobs WHERE id = 1' | head -c 20971520 | cmp - "$RIG/blob"
 }
 
@@ -101,15 +75,14 @@ raw_go() {
 }
 
 a_slow_reader_holds_the_server_back() {
-    local before after state
+    local before after
+    a_20_mb_blob_passes_both_ways
     before=$(awk '/VmHWM/ {print $2}' "/proc/$PROXY_PID/status")
     raw_start slow
-    # The server says when it is stuck; there is no event for it, so ask, some hundred times at most.
-    for _ in $(seq 200); do
-        state=$(server -e "SELECT STATE FROM information_schema.PROCESSLIST WHERE INFO LIKE '%seq_1_to_200%' AND ID <> CONNECTION_ID()")
-        [ "$state" != "Writing to net" ] || break
-    done
-    expect "the server's state" "$state" "Writing to net"
+    # In the time that these 40 MB take, the 200 MB would have gone into a proxy without back-pressure.
+    a_20_mb_blob_passes_both_ways
+    expect "the server's state" "$(server_sql -e "SELECT STATE FROM information_schema.PROCESSLIST
+        WHERE INFO LIKE '%seq_1_to_200%' AND ID <> CONNECTION_ID()")" "Writing to net"
     raw_go
     after=$(awk '/VmHWM/ {print $2}' "/proc/$PROXY_PID/status")
     [ $((after - before)) -lt 50000 ] || fail "the proxy grew from $before to $after kB for 200 MB"
@@ -133,22 +106,20 @@ twenty_clients_at_once() {
 }
 
 a_client_that_is_killed_leaves_nothing() {
-    local processes
     busy_start bob
-    processes=$(processes_of bob)
+    proxy_session bob
     kill -KILL "$BUSY_PID"
-    proxy_match ok "ump_proxy:await_end([$processes], 10000)"
+    proxy_await_end "$SESSION" "$SERVER"
 }
 
 # The server dies with SIGKILL (by the caller, below) while a query is in flight.
 a_dead_server_is_a_clean_error() {
-    local processes
     busy_start bob
-    processes=$(processes_of bob)
+    proxy_session bob
     kill -KILL "$MARIADB_PID"
     expect_end "$BUSY_PID" 1 "the busy client"
     grep -q 'ERROR 2013 .*Lost connection' "$RIG/bob.out" || fail "no clean error: $(cat "$RIG/bob.out")"
-    proxy_match ok "ump_proxy:await_end([$processes], 10000)"
+    proxy_await_end "$SESSION" "$SERVER"
     ! "${PROXY_CLIENT[@]}" -u alice -e 'SELECT 1' >"$RIG/down.out" 2>&1 || fail "an answer without a server"
     grep -q '1105.*ump_proxy: no connection to the backend: econnrefused' "$RIG/down.out" || fail "no clean error: $(cat "$RIG/down.out")"
     proxy_match '[]' 'ump_proxy:sessions()'
@@ -185,30 +156,8 @@ in_session_code() {
         lists:keymember(ump_proxy_session, 1, Stack)."
 }
 
-# steady_start USER...: clients that never stop, and check every answer.
-steady_start() {
-    local user
-    for user in "$@"; do
-        "$PROXY_SOURCE/steady_client.py" "$PROXY_PORT" "$user" "$RIG/$user.progress" >"$RIG/$user.steady" 2>&1 &
-        rig_started $!
-        steady_pids+=($!)
-        steady_users+=("$user")
-        await_line "$RIG/$user.progress" $! '^2 ' >/dev/null || fail "$(cat "$RIG/$user.steady")"
-    done
-}
-
-# steady_turn: every one of them has begun and ended a turn since.
-steady_turn() {
-    local i turn
-    for i in "${!steady_users[@]}"; do
-        turn=$(tail -n 1 "$RIG/${steady_users[i]}.progress" | cut -d ' ' -f 1)
-        await_line "$RIG/${steady_users[i]}.progress" "${steady_pids[i]}" "^$((turn + 2)) " >/dev/null ||
-            fail "$(cat "$RIG/${steady_users[i]}.steady")"
-    done
-}
-
 an_upgrade_kills_the_busy_session_alone() {
-    local idle processes steady_pids=() steady_users=() i
+    local idle
     steady_start steady1 steady2 steady3
     mkfifo "$RIG/idle.in"
     "${PROXY_CLIENT[@]}" -u carol --unbuffered <"$RIG/idle.in" >"$RIG/idle.out" 2>&1 &
@@ -218,24 +167,21 @@ an_upgrade_kills_the_busy_session_alone() {
     echo "SELECT 'before', CONNECTION_ID();" >&"$IDLE_IN"
     await_line "$RIG/idle.out" "$idle" '^before' >/dev/null
     busy_start bob
-    processes=$(processes_of bob)
+    proxy_session bob
 
     proxy_upgrade_install
     # Nobody has died of it, and all but the busy and the idle one are in 1.1 now.
-    proxy_match '[true, true]' "[is_process_alive(P) || P <- [$processes]]"
+    proxy_match '[true, true]' "[is_process_alive(list_to_pid(P)) || P <- [\"$SESSION\", \"$SERVER\"]]"
     steady_turn
     # The busy one has ended when make_permanent has purged.
     proxy_upgrade_make_permanent
-    proxy_match ok "ump_proxy:await_end([$processes], 10000)"
+    proxy_await_end "$SESSION" "$SERVER"
     expect_end "$BUSY_PID" 1 "the busy client"
     grep -q 'ERROR 2013 .*Lost connection' "$RIG/bob.out" || fail "no clean error: $(cat "$RIG/bob.out")"
     await_line "$PROXY_LOG" "$PROXY_PID" '^\*\* killed' >/dev/null
 
     steady_turn
-    for i in "${!steady_pids[@]}"; do
-        kill -TERM "${steady_pids[i]}"
-        expect_end "${steady_pids[i]}" 0 "${steady_users[i]}"
-    done
+    steady_end
     echo "SELECT 'after', CONNECTION_ID();" >&"$IDLE_IN"
     await_line "$RIG/idle.out" "$idle" '^after' >/dev/null
     exec {IDLE_IN}>&-
@@ -300,7 +246,7 @@ run a_slow_reader_holds_the_server_back
 run twenty_clients_at_once
 run a_client_that_is_killed_leaves_nothing
 run a_dead_server_is_a_clean_error
-rig_stop "$MARIADB_PID" KILL
+rig_stop "$MARIADB_PID" KILL 2>/dev/null
 mariadb_run
 run the_server_is_back
 run in_1_0_long_data_looks_busy
