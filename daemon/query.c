@@ -26,6 +26,7 @@ struct task {
     struct reply_error error;
     json_t *id;
     unsigned spent_ms; /* on threads */
+    bool answered;     /* only its turn to be written is missing */
     bool wake;         /* a waiting subscription: there may be something new */
     bool lagging;
     struct task *next;
@@ -252,7 +253,7 @@ static void take_output(struct connection *connection, struct reply *reply)
 
 static void finish_task(struct connection *connection, struct task *task)
 {
-    if (task->op != NULL && task->op->subscribes) {
+    if (!task->answered && task->op->subscribes) {
         unlink_task(&connection->subscriptions, task);
         connection->subscription_count--;
     } else {
@@ -357,7 +358,9 @@ static void run_task(struct connection *connection, struct task *task)
 {
     struct query *query = connection->query;
 
-    if (task->op->on_thread) {
+    if (task->answered) {
+        finish_task(connection, task);
+    } else if (task->op->on_thread) {
         connection->running = task;
         connection->in_turn = true;
         connection->turn_next = NULL;
@@ -533,6 +536,21 @@ static void append_task(struct task **list, struct task *task)
     *list = task;
 }
 
+static void add_task(struct connection *connection, struct task *task)
+{
+    append_task(&connection->tasks, task);
+    connection->task_count++;
+}
+
+/* A request that could not begin still has its turn: answers come in the order of the requests. */
+static void answer_failed(struct connection *connection, struct task *task)
+{
+    connection->query->errors++;
+    reply_failed(&task->reply, &task->error);
+    task->answered = true;
+    add_task(connection, task);
+}
+
 static void take_request(struct connection *connection, const char *line, size_t length)
 {
     struct query *query = connection->query;
@@ -547,10 +565,7 @@ static void take_request(struct connection *connection, const char *line, size_t
             reply_error_set(&task->error, "bad_json", NULL, "not JSON: %.160s", why.text);
         else
             reply_error_set(&task->error, "bad_json", NULL, "a request is a JSON object");
-        reply_failed(&task->reply, &task->error);
-        query->errors++;
-        take_output(connection, &task->reply);
-        task_free(task);
+        answer_failed(connection, task);
         /* Whoever sends this does not speak the protocol: no guessing at where it may go on. */
         connection->close_soon = true;
         json_decref(request);
@@ -567,15 +582,11 @@ static void take_request(struct connection *connection, const char *line, size_t
             append_task(&connection->subscriptions, task);
             connection->subscription_count++;
         } else {
-            append_task(&connection->tasks, task);
-            connection->task_count++;
+            add_task(connection, task);
         }
         break;
     case BEGUN_FAILED:
-        query->errors++;
-        reply_failed(&task->reply, &task->error);
-        take_output(connection, &task->reply);
-        task_free(task);
+        answer_failed(connection, task);
         break;
     case BEGUN_ANSWERED:
         task_free(task);

@@ -18,6 +18,8 @@
 #define TEXTS 16u   /* an array of texts */
 #define OBJECTS 32u /* an array of maps */
 #define ABSENT 64u  /* null, where absence is news */
+#define WORD 128u   /* a text of [a-z_]{1,32}: a value of a list that may be longer than we know */
+#define ID 256u     /* a text that is the id of a record */
 
 #define LINE_MAX_BYTES (WIRE_RECORD_JSON_MAX - 1) /* without the newline */
 
@@ -46,12 +48,12 @@ static const struct key_type key_types[] = {
     {"candidates", OBJECTS},
     {"child", TEXT | ABSENT},
     {"command", TEXT | ABSENT},
-    {"confidence", TEXT},
+    {"confidence", WORD},
     {"detail", TEXT | ABSENT},
     {"driver", TEXT | ABSENT},
     {"evidence_lost", BOOLEAN | INTEGER},
-    {"from", INTEGER | TEXT | ABSENT},
-    {"id", TEXT | ABSENT},
+    {"from", INTEGER | ABSENT},
+    {"id", ID | ABSENT},
     {"initial_call", TEXT | ABSENT},
     {"limit_words", INTEGER | ABSENT},
     {"module", TEXT | ABSENT},
@@ -65,12 +67,12 @@ static const struct key_type key_types[] = {
     {"reason_class", TEXT},
     {"sibling_id", TEXT | ABSENT},
     {"size_words", INTEGER | ABSENT},
-    {"source", TEXT},
+    {"source", WORD},
     {"stack", TEXTS},
     {"supervisor", TEXT | ABSENT},
     {"target", TEXT | ABSENT},
     {"timeout_ms", INTEGER | TEXT | ABSENT},
-    {"to", INTEGER | TEXT | ABSENT},
+    {"to", INTEGER | ABSENT},
     {"trap_exit", BOOLEAN | ABSENT},
     {"truncated", BOOLEAN},
     {"via", TEXT | ABSENT},
@@ -93,11 +95,13 @@ static const struct {
 /* What only the daemon says. */
 static const char *const reserved[] = {"schema", "id", "time", "node", "lost_before"};
 
+/* What a part must hold, and each element of a part that is an array of maps. */
 static const struct {
     const char *section;
     const char *key;
-} exit_needs[] = {
-    {"process", "pid"}, {"exit", "source"}, {"exit", "reason_class"}, {"exit", "confidence"}};
+} needs[] = {{"process", "pid"},     {"exit", "source"},   {"exit", "reason_class"},
+             {"exit", "confidence"}, {"origin", "source"}, {"chain", "pid"},
+             {"chain", "source"}};
 
 static bool all_of(const json_t *array, json_type type)
 {
@@ -121,6 +125,29 @@ static bool is_integer(const json_t *value)
            (text != NULL && text[0] != '\0' && text[strspn(text, "0123456789")] == '\0');
 }
 
+static bool is_word(const json_t *value)
+{
+    const char *text = json_string_value(value);
+    size_t length = json_string_length(value);
+
+    return text != NULL && length >= 1 && length <= 32 &&
+           strspn(text, "abcdefghijklmnopqrstuvwxyz_") == length;
+}
+
+static bool is_id(const json_t *value)
+{
+    const char *text = json_string_value(value);
+    size_t digits;
+
+    if (text == NULL || strspn(text, "0123456789abcdef") != HELLO_INCARNATION)
+        return false;
+    text += HELLO_INCARNATION;
+    if (text[0] != '-' || text[1] == '0')
+        return false;
+    digits = strspn(text + 1, "0123456789");
+    return digits > 0 && text[1 + digits] == '\0';
+}
+
 static bool fits_types(const json_t *value, unsigned types)
 {
     return ((types & TEXT) && json_is_string(value)) || ((types & INTEGER) && is_integer(value)) ||
@@ -128,6 +155,7 @@ static bool fits_types(const json_t *value, unsigned types)
            ((types & OBJECT) && json_is_object(value)) ||
            ((types & TEXTS) && json_is_array(value) && all_of(value, JSON_STRING)) ||
            ((types & OBJECTS) && json_is_array(value) && all_of(value, JSON_OBJECT)) ||
+           ((types & WORD) && is_word(value)) || ((types & ID) && is_id(value)) ||
            ((types & ABSENT) && json_is_null(value));
 }
 
@@ -144,11 +172,34 @@ static unsigned types_of(const char *key)
     return found != NULL ? found->types : 0;
 }
 
+static bool check_section(const char *section, json_t *object, char *why);
+
+/* What is no array has no elements here. */
+static bool check_elements(const char *section, json_t *array, char *why)
+{
+    json_t *element;
+    size_t index;
+
+    json_array_foreach(array, index, element)
+    {
+        if (json_is_object(element) && !check_section(section, element, why))
+            return false;
+    }
+    return true;
+}
+
 static bool check_section(const char *section, json_t *object, char *why)
 {
     const char *key;
     json_t *value;
 
+    for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++) {
+        if (strcmp(needs[i].section, section) == 0 &&
+            json_object_get(object, needs[i].key) == NULL) {
+            snprintf(why, FRAME_WHY_SIZE, "a record without %s.%s", section, needs[i].key);
+            return false;
+        }
+    }
     json_object_foreach(object, key, value)
     {
         unsigned types = types_of(key);
@@ -157,6 +208,8 @@ static bool check_section(const char *section, json_t *object, char *why)
             snprintf(why, FRAME_WHY_SIZE, "a record whose %s.%s has the wrong type", section, key);
             return false;
         }
+        if (!check_elements(key, value, why))
+            return false;
     }
     return true;
 }
@@ -176,8 +229,6 @@ static bool check_parts(uint64_t kind, const json_t *map, char *why)
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         const char *key = parts[i].key;
         json_t *value = json_object_get(map, key);
-        size_t index;
-        json_t *element;
 
         if (value == NULL) {
             if (kind == WIRE_KIND_EXIT ? !parts[i].exit_needs : !parts[i].gap_needs)
@@ -191,11 +242,8 @@ static bool check_parts(uint64_t kind, const json_t *map, char *why)
         }
         if (json_is_object(value) && !check_section(key, value, why))
             return false;
-        json_array_foreach(value, index, element)
-        {
-            if (!check_section(key, element, why))
-                return false;
-        }
+        if (!check_elements(key, value, why))
+            return false;
     }
     if (!is_severity(json_object_get(map, "severity"))) {
         snprintf(why, FRAME_WHY_SIZE, "a record whose severity is not one of the list");
@@ -212,20 +260,7 @@ static bool check_record(uint64_t kind, const json_t *map, char *why)
             return false;
         }
     }
-    if (!check_parts(kind, map, why))
-        return false;
-    if (kind != WIRE_KIND_EXIT)
-        return true;
-    for (size_t i = 0; i < sizeof(exit_needs) / sizeof(exit_needs[0]); i++) {
-        const json_t *section = json_object_get(map, exit_needs[i].section);
-
-        if (json_object_get(section, exit_needs[i].key) == NULL) {
-            snprintf(why, FRAME_WHY_SIZE, "a record without %s.%s", exit_needs[i].section,
-                     exit_needs[i].key);
-            return false;
-        }
-    }
-    return true;
+    return check_parts(kind, map, why);
 }
 
 static const char *schema_of(uint64_t kind)

@@ -67,10 +67,14 @@ static const char insert_sql[] = "INSERT INTO exits(incarnation, seq, time_ns, k
 
 enum { INSERT_INCARNATION = 1, INSERT_SEQ, INSERT_TIME, INSERT_KIND, INSERT_NODE, INSERT_COLUMNS };
 
-static const char hello_sql[] = "INSERT INTO incarnations(incarnation, node, host, os_pid, otp, "
-                                "uid, first_seen_ns, last_seen_ns)"
-                                " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)"
-                                " ON CONFLICT(incarnation) DO UPDATE SET last_seen_ns = ?7";
+/* A node may get its name only after it connected first. What belongs to another uid stays as it
+ * is. */
+static const char hello_sql[] =
+    "INSERT INTO incarnations(incarnation, node, host, os_pid, otp, uid, first_seen_ns, "
+    "last_seen_ns)"
+    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)"
+    " ON CONFLICT(incarnation) DO UPDATE SET node = ?2, host = ?3, os_pid = ?4, otp = ?5"
+    " WHERE uid = ?6";
 
 static const char load_sql[] = "SELECT made, stored, top_seq, settled, dropped, ended, uid"
                                " FROM incarnations WHERE incarnation = ?1";
@@ -108,6 +112,7 @@ struct store_reader {
 struct tally {
     const char *incarnation;
     int64_t made, stored, top_seq, settled, dropped, ended, uid;
+    bool touched;
     const char *counters;
     struct tally *next;
 };
@@ -373,19 +378,23 @@ static int apply_one(struct store *store, struct change *change, struct tally **
         change->refused = tally->uid != change->uid;
         if (change->refused)
             return 0;
+        tally->touched = true;
         raise_to(&tally->made, change->hello->made);
         if (change->hello->first_held > 0)
             raise_to(&tally->settled, change->hello->first_held - 1);
         tally->ended = 0;
         break;
     case CHANGE_RECORD:
+        tally->touched = true;
         return write_record(store, change->hello, change->record, tally);
     case CHANGE_COUNTERS:
+        tally->touched = true;
         raise_to(&tally->made, change->made);
         raise_to(&tally->dropped, change->lost);
         tally->counters = change->counters;
         break;
     case CHANGE_BYE:
+        tally->touched = true;
         raise_to(&tally->made, change->made);
         raise_to(&tally->settled, change->made);
         tally->ended = 1;
@@ -409,7 +418,7 @@ static int apply_all(struct store *store, struct change *changes, size_t count,
             return -1;
     }
     for (const struct tally *tally = *tallies; tally != NULL; tally = tally->next) {
-        if (save_tally(store, tally, now) != 0)
+        if (tally->touched && save_tally(store, tally, now) != 0)
             return -1;
     }
     return run(store->commit);
