@@ -1,7 +1,8 @@
 /*
  * coronerctl: ask coronerd why processes exited, and load coroner into running nodes.
  *
- * Here are the command line, the table of commands and the help; each command is in a file of its own.
+ * Here are the command line, the table of commands and the help; each command is in a file of its
+ * own.
  */
 #include <getopt.h>
 #include <locale.h>
@@ -14,6 +15,7 @@
 #include "ctl.h"
 #include "ctl_ask.h"
 #include "ctl_attach.h"
+#include "ctl_cookie.h"
 #include "ctl_status.h"
 #include "ctl_where.h"
 
@@ -33,7 +35,7 @@ enum option_id {
     OPTION_LIMIT
 };
 
-#define BIT(id) (1u << ((id) - OPTION_QUERY))
+#define BIT(id) (1u << ((id)-OPTION_QUERY))
 #define EVERYWHERE (BIT(OPTION_QUERY) | BIT(OPTION_JSON) | BIT(OPTION_HELP) | BIT(OPTION_VERSION))
 
 static const struct {
@@ -51,7 +53,8 @@ static const struct {
     {OPTION_COOKIE_FILE, "cookie-file", "FILE", "file with the node's cookie (~/.erlang.cookie)"},
     {OPTION_COOKIE, "cookie", "C", "the cookie itself; everybody who runs ps sees it"},
     {OPTION_NODE, "node", "NODE", "only this node's records"},
-    {OPTION_SINCE, "since", "T", "records from this time on: -10m, -1h, -2d, or 2026-11-23T15:46:33Z"},
+    {OPTION_SINCE, "since", "T",
+     "records from this time on: -10m, -1h, -2d, or 2026-11-23T15:46:33Z"},
     {OPTION_UNTIL, "until", "T", "records before this time"},
     {OPTION_ORDER, "order", "O", "desc, newest first, or asc, oldest first"},
     {OPTION_LIMIT, "limit", "N", "no more than so many records (100)"},
@@ -64,33 +67,38 @@ static enum ctl_exit help_command(const struct ctl_options *options, int argc, c
 static const struct command {
     const char *name;
     const char *arguments;
-    int least, most; /* how many arguments; most is -1 for any number */
+    int least, most;  /* how many arguments; most is -1 for any number */
     unsigned allowed; /* options beside those that are allowed everywhere */
     const char *summary;
     const char *help;
     enum ctl_exit (*run)(const struct ctl_options *options, int argc, char **argv);
 } commands[] = {
     {"why", "PID|NAME", 1, 1, BIT(OPTION_NODE), "tell why a process exited",
-     "Draws the newest exit of the process as a tree, from the exit back to its origin. PID is what\n"
+     "Draws the newest exit of the process as a tree, from the exit back to its origin. PID is "
+     "what\n"
      "the node shows, as '<0.123.0>' or 0.123.0; NAME is a registered name. Others that fit, from\n"
      "other nodes or earlier runs, are listed.\n",
      ctl_why},
     {"tail", "[FIELD=VALUE ...]", 0, -1, BIT(OPTION_NODE), "print exits as they happen",
      "Prints a line for each exit that fits, until it is interrupted.\n", ctl_tail},
     {"query", "[FIELD=VALUE ...]", 0, -1,
-     BIT(OPTION_NODE) | BIT(OPTION_SINCE) | BIT(OPTION_UNTIL) | BIT(OPTION_ORDER) | BIT(OPTION_LIMIT),
-     "print the exits that fit", "Prints a line for each exit that is kept and fits all conditions.\n",
-     ctl_query},
+     BIT(OPTION_NODE) | BIT(OPTION_SINCE) | BIT(OPTION_UNTIL) | BIT(OPTION_ORDER) |
+         BIT(OPTION_LIMIT),
+     "print the exits that fit",
+     "Prints a line for each exit that is kept and fits all conditions.\n", ctl_query},
     {"status", "", 0, 0, 0, "tell how coronerd is, and which nodes send to it",
-     "Prints what coronerd says of itself, and for each node how many records it made, how many of\n"
+     "Prints what coronerd says of itself, and for each node how many records it made, how many "
+     "of\n"
      "them are stored, and how many are lost.\n",
      ctl_status},
     {"attach", "NODE", 1, 1,
      BIT(OPTION_INGEST) | BIT(OPTION_APP) | BIT(OPTION_COOKIE_FILE) | BIT(OPTION_COOKIE),
      "load coroner into a running node",
-     "Connects to NODE (name@host, as node() shows it there) over Erlang's distribution, as a hidden\n"
+     "Connects to NODE (name@host, as node() shows it there) over Erlang's distribution, as a "
+     "hidden\n"
      "node, loads coroner there, and lets it send to the ingest socket. The node needs OTP 25 or\n"
-     "later and must see the application's directory under the same path: same machine, no container\n"
+     "later and must see the application's directory under the same path: same machine, no "
+     "container\n"
      "in between. The cookie comes from --cookie-file, else the variable CORONER_COOKIE, else\n"
      "~/.erlang.cookie. epmd is asked on port ERL_EPMD_PORT, else 4369.\n",
      ctl_attach},
@@ -143,14 +151,16 @@ static enum ctl_exit print_help(const struct ctl_options *options, const struct 
     ctl_text_init(&text, options->look);
     ctl_text_add(&text, "usage: coronerctl ");
     if (command == NULL) {
-        ctl_text_add(&text, "COMMAND [OPTION ...] [ARGUMENT ...]\n\n"
-                            "Asks coronerd why Erlang processes exited, and loads coroner into nodes.\n\n");
+        ctl_text_add(
+            &text, "COMMAND [OPTION ...] [ARGUMENT ...]\n\n"
+                   "Asks coronerd why Erlang processes exited, and loads coroner into nodes.\n\n");
         for (size_t i = 0; i < COMMAND_COUNT; i++)
             add_row(&text, commands[i].name, commands[i].arguments, commands[i].summary);
         ctl_text_add(&text, "\n");
         add_options(&text, EVERYWHERE);
-        ctl_text_add(&text, "\ncoronerctl help COMMAND tells more. It ends with 0; 1 where nothing was "
-                            "found;\n64 usage, 69 unavailable, 70 fault, 75 try later, 77 not allowed.\n");
+        ctl_text_add(&text,
+                     "\ncoronerctl help COMMAND tells more. It ends with 0; 1 where nothing was "
+                     "found;\n64 usage, 69 unavailable, 70 fault, 75 try later, 77 not allowed.\n");
     } else {
         ctl_text_add(&text, command->name);
         ctl_text_add(&text, " [OPTION ...]");
@@ -161,7 +171,8 @@ static enum ctl_exit print_help(const struct ctl_options *options, const struct 
         ctl_text_add(&text, "\n");
         add_options(&text, command->allowed | EVERYWHERE);
         if (strstr(command->arguments, "FIELD") != NULL) {
-            ctl_text_add(&text, "\nFIELD is a field of a record, as exit.source, or a short name:\n");
+            ctl_text_add(&text,
+                         "\nFIELD is a field of a record, as exit.source, or a short name:\n");
             ctl_where_fields(&text);
         }
     }
@@ -213,15 +224,16 @@ static struct ctl_look find_look(void)
 /* Keep ${value} and wipe it where ps could see it. */
 static const char *keep_secret(char *value)
 {
-    char *kept = strdup(value);
+    static char kept[CTL_COOKIE_SIZE + 1]; /* one too long is still seen to be */
 
-    if (kept != NULL)
-        memset(value, '*', strlen(value));
+    snprintf(kept, sizeof(kept), "%s", value);
+    memset(value, '*', strlen(value));
     return kept;
 }
 
 /* Read the options of the command line into ${options} and which were given into ${given}. */
-static enum ctl_exit read_options(int argc, char **argv, struct ctl_options *options, unsigned *given)
+static enum ctl_exit read_options(int argc, char **argv, struct ctl_options *options,
+                                  unsigned *given)
 {
     struct option table[OPTION_COUNT + 1];
     int id;
@@ -320,7 +332,8 @@ static enum ctl_exit run(int argc, char **argv)
     int count = argc - optind - 1;
     if (count < command->least || (command->most >= 0 && count > command->most)) {
         CTL_COMPLAIN("usage: coronerctl ", command->name, " ", command->arguments,
-                     count < command->least ? " (an argument is missing)" : " (there are too many)");
+                     count < command->least ? " (an argument is missing)"
+                                            : " (there are too many)");
         return CTL_USAGE;
     }
     return command->run(&options, count, argv + optind + 1);

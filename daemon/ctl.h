@@ -1,6 +1,6 @@
 /*
- * What the commands of coronerctl share: the options they were given, how they tell what went wrong,
- * and with which code they end.
+ * What the commands of coronerctl share: the options they were given, how they tell what went
+ * wrong, and with which code they end.
  */
 #ifndef CORONER_CTL_H
 #define CORONER_CTL_H
@@ -62,8 +62,8 @@ void ctl_complain(const char *const parts[]);
 
 /**
  * ctl_print(text):
- * Write ${text} to standard output and flush it. Return CTL_OK; CTL_READER_GONE where nobody reads it
- * any more (EPIPE); CTL_IOERR or CTL_SOFTWARE after saying what is wrong.
+ * Write ${text} to standard output and flush it. Return CTL_OK; CTL_READER_GONE where nobody reads
+ * it any more (EPIPE); CTL_IOERR or CTL_SOFTWARE after saying what is wrong.
  */
 enum ctl_exit ctl_print(const struct ctl_text *text);
 

@@ -21,3 +21,41 @@ $(CTL_OBJECTS): $(OBJ)/ctl/%.o: daemon/%.c
 	$(CC) $(BASE_CFLAGS) $(CFLAGS) -I$(CTL_ERLANG)/usr/include -MMD -MP -c -o $@ $<
 
 -include $(CTL_OBJECTS:.o=.d)
+
+# Unit tests, with AddressSanitizer and UBSan, and again under valgrind; then the commands themselves.
+CTL_TESTS := test_ctl_text test_ctl_term test_ctl_where test_ctl_story test_ctl_status
+CTL_TESTED := $(CTL_PURE) ctl_status ctl_client ctl_net
+CTL_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -O1 -g
+
+# $(call CTL_FLAVOUR,NAME,FLAGS): how the tests and what they test are built with FLAGS.
+define CTL_FLAVOUR
+$(OBJ)/$(1)/%.o: daemon/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(BASE_CFLAGS) $(2) -I$$(CTL_ERLANG)/usr/include -MMD -MP -c -o $$@ $$<
+
+$(OBJ)/$(1)/%.o: test/c/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(BASE_CFLAGS) $(2) -Idaemon -I$$(CTL_ERLANG)/usr/include -MMD -MP -c -o $$@ $$<
+
+$(B)/test/$(1)/%: $(OBJ)/$(1)/%.o $(CTL_TESTED:%=$(OBJ)/$(1)/%.o)
+	@mkdir -p $$(@D)
+	$$(CC) $(2) -o $$@ $$^ -ljansson -lcmocka -L$$(CTL_ERLANG)/usr/lib -lei -lpthread
+endef
+$(eval $(call CTL_FLAVOUR,ctl-asan,$(CTL_SANITIZE)))
+$(eval $(call CTL_FLAVOUR,ctl-plain,-O1 -g))
+
+# The whole of it with the sanitizers: what the commands are tested with.
+$(B)/test/ctl-asan/coronerctl: $(CTL_SOURCES:%=$(OBJ)/ctl-asan/%.o)
+	@mkdir -p $(@D)
+	$(CC) $(CTL_SANITIZE) -o $@ $^ -ljansson -L$(CTL_ERLANG)/usr/lib -lei -lpthread
+
+.SECONDARY: $(foreach flavour,ctl-asan ctl-plain,$(CTL_TESTS:%=$(OBJ)/$(flavour)/%.o) \
+	$(CTL_TESTED:%=$(OBJ)/$(flavour)/%.o))
+
+.PHONY: test-ctl
+test-ctl: priv/coronerctl $(B)/test/ctl-asan/coronerctl $(CTL_TESTS:%=$(B)/test/ctl-asan/%) $(CTL_TESTS:%=$(B)/test/ctl-plain/%)
+	@/usr/bin/python3 test/e2e/ctl_test.py --ctl $(B)/test/ctl-asan/coronerctl \
+		$(CTL_TESTS:%=--unit $(B)/test/ctl-asan/%) \
+		$(CTL_TESTS:%=--valgrind $(B)/test/ctl-plain/%)
+
+-include $(wildcard $(OBJ)/ctl-asan/*.d $(OBJ)/ctl-plain/*.d)

@@ -66,8 +66,9 @@ enum ctl_exit ctl_why(const struct ctl_options *options, int argc, char **argv)
     enum ctl_exit result = ctl_client_open(options->query, &client);
     if (result != CTL_OK)
         return result;
-    result = ctl_client_ask(client, json_pack("{s:s, s:s, s:s*}", "op", "why", is_pid ? "pid" : "name",
-                                              is_pid ? pid : argv[0], "node", options->node));
+    result =
+        ctl_client_ask(client, json_pack("{s:s, s:s, s:s*}", "op", "why", is_pid ? "pid" : "name",
+                                         is_pid ? pid : argv[0], "node", options->node));
     while (result == CTL_OK) {
         enum ctl_reply reply;
         json_t *line;
@@ -84,10 +85,11 @@ enum ctl_exit ctl_why(const struct ctl_options *options, int argc, char **argv)
         if (record != NULL) {
             result = print_story(options, record, json_object_get(line, "others"));
         } else {
-            CTL_COMPLAIN("no exit of ", is_pid ? pid : argv[0], options->node != NULL ? " on " : "",
-                         options->node != NULL ? options->node : "",
-                         " is recorded: it may still live, have ended normally, or before coroner was "
-                         "attached; coronerctl status shows which nodes send");
+            CTL_COMPLAIN(
+                "no exit of ", is_pid ? pid : argv[0], options->node != NULL ? " on " : "",
+                options->node != NULL ? options->node : "",
+                " is recorded: it may still live, have ended normally, or before coroner was "
+                "attached; coronerctl status shows which nodes send");
             result = CTL_NOTHING;
         }
         json_decref(line);
@@ -115,8 +117,8 @@ static long read_limit(const struct ctl_options *options)
 }
 
 /*
- * Print one page of a query's reply. Count what was printed in ${printed}, and put the cursor of the
- * next page, or NULL, into ${next}.
+ * Print one page of a query's reply. Count what was printed in ${printed}, and put the cursor of
+ * the next page, or NULL, into ${next}.
  */
 static enum ctl_exit print_page(const struct ctl_options *options, struct ctl_client *client,
                                 long *printed, json_t **next)
@@ -160,7 +162,8 @@ enum ctl_exit ctl_query(const struct ctl_options *options, int argc, char **argv
         limit = 100;
     if (options->order != NULL && strcmp(options->order, "asc") != 0 &&
         strcmp(options->order, "desc") != 0) {
-        CTL_COMPLAIN("--order is asc (oldest first) or desc (newest first), not ", options->order, "");
+        CTL_COMPLAIN("--order is asc (oldest first) or desc (newest first), not ", options->order,
+                     "");
         return CTL_USAGE;
     }
     enum ctl_exit result = ctl_where(options, argc, argv, &where);
@@ -170,12 +173,12 @@ enum ctl_exit ctl_query(const struct ctl_options *options, int argc, char **argv
         long before = printed;
         long page = limit - printed < PAGE ? limit - printed : PAGE;
         if (next != NULL)
-            result = ctl_client_ask(client, json_pack("{s:s, s:o, s:I}", "op", "query", "cursor", next,
-                                                      "limit", (json_int_t)page));
+            result = ctl_client_ask(client, json_pack("{s:s, s:o, s:I}", "op", "query", "cursor",
+                                                      next, "limit", (json_int_t)page));
         else
             result = ctl_client_ask(
-                client, json_pack("{s:s, s:O*, s:s*, s:s*, s:s*, s:I}", "op", "query", "where", where,
-                                  "since", options->since, "until", options->until, "order",
+                client, json_pack("{s:s, s:O*, s:s*, s:s*, s:s*, s:I}", "op", "query", "where",
+                                  where, "since", options->since, "until", options->until, "order",
                                   options->order, "limit", (json_int_t)page));
         next = NULL;
         if (result == CTL_OK)
@@ -217,7 +220,8 @@ enum ctl_exit ctl_tail(const struct ctl_options *options, int argc, char **argv)
         result = ctl_client_open(options->query, &client);
     if (result == CTL_OK) {
         ctl_client_follow(client);
-        result = ctl_client_ask(client, json_pack("{s:s, s:O*}", "op", "subscribe", "where", where));
+        result =
+            ctl_client_ask(client, json_pack("{s:s, s:O*}", "op", "subscribe", "where", where));
     }
     while (result == CTL_OK) {
         enum ctl_reply reply;

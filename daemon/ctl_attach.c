@@ -16,7 +16,7 @@
 #include "ctl_json.h"
 
 #define MODULE "coroner_attach"
-#define OLDEST_OTP 25 /* what the NIF and the beams are built on */
+#define OLDEST_OTP 25      /* what the NIF and the beams are built on */
 #define BEAM_MAX (4 << 20) /* bytes of a beam file */
 
 /* Where the application is, on this machine and, it is hoped, in the node's eyes. */
@@ -40,7 +40,8 @@ static bool try_ebin(struct application *application, const char *directory, con
     return access(application->beam, R_OK) == 0;
 }
 
-/* Find the application. Return CTL_OK, or the code to end with after saying where it was looked for. */
+/* Find the application. Return CTL_OK, or the code to end with after saying where it was looked
+ * for. */
 static enum ctl_exit find_application(const struct ctl_options *options,
                                       struct application *application)
 {
@@ -49,8 +50,9 @@ static enum ctl_exit find_application(const struct ctl_options *options,
     if (options->app != NULL) {
         if (try_ebin(application, options->app, "ebin"))
             return CTL_OK;
-        CTL_COMPLAIN("there is no ebin/" MODULE ".beam that can be read in ", options->app,
-                     ": --app takes the application's directory, the one that holds ebin/ and priv/");
+        CTL_COMPLAIN(
+            "there is no ebin/" MODULE ".beam that can be read in ", options->app,
+            ": --app takes the application's directory, the one that holds ebin/ and priv/");
         return CTL_USAGE;
     }
     ssize_t length = readlink("/proc/self/exe", own, sizeof(own) - 1);
@@ -105,7 +107,8 @@ done:
     return result;
 }
 
-/* Make ${path} absolute in the ${size} bytes of ${absolute}. Return CTL_OK or the code to end with. */
+/* Make ${path} absolute in the ${size} bytes of ${absolute}. Return CTL_OK or the code to end with.
+ */
 static enum ctl_exit make_absolute(const char *path, char *absolute, size_t size)
 {
     char here[PATH_MAX] = "";
@@ -149,8 +152,9 @@ static int encode_path(ei_x_buff *x, const char *path)
 }
 
 /*
- * Append arguments for a call to ${x}, as ${form} tells: 'a' an atom, 's' a path, as a string, 'b' a
- * binary (a pointer and its size_t), '[' the beginning of the list (an int, its length), ']' its end,
+ * Append arguments for a call to ${x}, as ${form} tells: 'a' an atom, 's' a path, as a string, 'b'
+ * a binary (a pointer and its size_t), '[' the beginning of the list (an int, its length), ']' its
+ * end,
  * '#' the beginning of a map (an int, its pairs). Return 0 or -1.
  */
 static int encode(ei_x_buff *x, const char *form, va_list arguments)
@@ -186,8 +190,8 @@ static int encode(ei_x_buff *x, const char *form, va_list arguments)
 }
 
 /*
- * Call ${module}:${function} in the node with the list of arguments that encode makes of ${form} and
- * what follows it. Return as ctl_dist_call does.
+ * Call ${module}:${function} in the node with the list of arguments that encode makes of ${form}
+ * and what follows it. Return as ctl_dist_call does.
  */
 static enum ctl_exit call(struct ctl_dist *dist, struct ctl_term *answer, const char *module,
                           const char *function, const char *form, ...)
@@ -269,26 +273,30 @@ static enum ctl_exit check_reach(struct ctl_dist *dist, const struct application
     if (ctl_term_element(answer, 2, 0, &part) == 0 && ctl_term_is_atom(part, "ok")) {
         if (ctl_term_element(answer, 2, 1, &part) == 0 &&
             ctl_term_element(part, -1, 3, &access_right) == 0 &&
-            (ctl_term_is_atom(access_right, "read") || ctl_term_is_atom(access_right, "read_write")))
+            (ctl_term_is_atom(access_right, "read") ||
+             ctl_term_is_atom(access_right, "read_write")))
             return CTL_OK;
     } else if (ctl_term_element(answer, 2, 1, &part) == 0) {
         ctl_term_bytes(part, why, sizeof(why));
     }
     if (strcmp(why, "eacces") == 0) {
-        CTL_COMPLAIN("the node ", ctl_dist_node(dist), " may not read ", application->beam,
-                     ": the user it runs as needs the right to read that directory; put the application "
-                     "where it can, and name it with --app");
+        CTL_COMPLAIN(
+            "the node ", ctl_dist_node(dist), " may not read ", application->beam,
+            ": the user it runs as needs the right to read that directory; put the application "
+            "where it can, and name it with --app");
         return CTL_NOPERM;
     }
-    CTL_COMPLAIN("the node ", ctl_dist_node(dist), " does not see ", application->beam, " (", why,
-                 "): it runs on another machine or in a container. Run coronerctl there, or name with "
-                 "--app a directory that is the same on both sides");
+    CTL_COMPLAIN(
+        "the node ", ctl_dist_node(dist), " does not see ", application->beam, " (", why,
+        "): it runs on another machine or in a container. Run coronerctl there, or name with "
+        "--app a directory that is the same on both sides");
     return CTL_UNAVAILABLE;
 }
 
 /*
- * Read {error, {Code, Text}}, the ${answer} of MODULE. Copy the code into the ${size} bytes of ${code}
- * and show the sentence in ${text}. If it is something else, the code is empty and it is shown whole.
+ * Read {error, {Code, Text}}, the ${answer} of MODULE. Copy the code into the ${size} bytes of
+ * ${code} and show the sentence in ${text}. If it is something else, the code is empty and it is
+ * shown whole.
  */
 static void read_error(struct ctl_term answer, char *code, size_t size, struct ctl_text *text)
 {
@@ -317,8 +325,8 @@ static enum ctl_exit exit_of(const char *code)
         const char *code;
         enum ctl_exit exit;
     } known[] = {
-        {"not_attached", CTL_NOTHING}, {"not_armed", CTL_NOTHING}, {"busy", CTL_TEMPFAIL},
-        {"timeout", CTL_TEMPFAIL},     {"eacces", CTL_NOPERM},     {"denied", CTL_NOPERM},
+        {"not_attached", CTL_NOTHING}, {"not_armed", CTL_NOTHING},  {"busy", CTL_TEMPFAIL},
+        {"timeout", CTL_TEMPFAIL},     {"eacces", CTL_NOPERM},      {"denied", CTL_NOPERM},
         {"otp", CTL_UNAVAILABLE},      {"enoent", CTL_UNAVAILABLE},
     };
 
@@ -328,7 +336,8 @@ static enum ctl_exit exit_of(const char *code)
     return CTL_SOFTWARE;
 }
 
-/* Say that ${what} ("attach", "detach") failed, with the ${answer} of MODULE. Return the exit code. */
+/* Say that ${what} ("attach", "detach") failed, with the ${answer} of MODULE. Return the exit code.
+ */
 static enum ctl_exit explain(struct ctl_dist *dist, const char *what, struct ctl_term answer)
 {
     struct ctl_text text;
@@ -423,20 +432,22 @@ static enum ctl_exit load_and_attach(struct ctl_dist *dist, const struct ctl_opt
 
     /* One that is there already may be at work: a second load would make it old code. */
     if (!loaded) {
-        result = call(dist, &answer, "code", "load_binary", "[asb]", 3, MODULE, application->beam, beam,
-                      beam_size);
+        result = call(dist, &answer, "code", "load_binary", "[asb]", 3, MODULE, application->beam,
+                      beam, beam_size);
         if (result != CTL_OK)
             return result;
         if (ctl_term_element(answer, 2, 0, &part) != 0 || !ctl_term_is_atom(part, "module"))
             return explain(dist, "attach", answer);
     }
-    result = call(dist, &answer, MODULE, "attach", "[s#ab]", 2, application->ebin, 1, "ingest", ingest,
-                  strlen(ingest));
+    result = call(dist, &answer, MODULE, "attach", "[s#ab]", 2, application->ebin, 1, "ingest",
+                  ingest, strlen(ingest));
     if (result == CTL_OK && ctl_term_element(answer, 2, 0, &part) == 0 &&
         ctl_term_is_atom(part, "ok") && ctl_term_element(answer, 2, 1, &part) == 0) {
-        json_t *object = json_pack("{s:s, s:o}", "node", ctl_dist_node(dist), "attached", json_true());
+        json_t *object =
+            json_pack("{s:s, s:o}", "node", ctl_dist_node(dist), "attached", json_true());
         if (object == NULL) {
-            CTL_COMPLAIN("coroner is attached to ", ctl_dist_node(dist), ", but no memory is left to say more");
+            CTL_COMPLAIN("coroner is attached to ", ctl_dist_node(dist),
+                         ", but no memory is left to say more");
             return CTL_SOFTWARE;
         }
         read_info(part, object);
@@ -463,7 +474,9 @@ enum ctl_exit ctl_attach(const struct ctl_options *options, int argc, char **arg
     char *beam = NULL;
 
     (void)argc;
-    enum ctl_exit result = ctl_cookie_read(options, cookie);
+    enum ctl_exit result = ctl_dist_check_name(argv[0]);
+    if (result == CTL_OK)
+        result = ctl_cookie_read(options, cookie);
     if (result == CTL_OK)
         result = find_application(options, &application);
     if (result != CTL_OK)
@@ -507,7 +520,8 @@ static enum ctl_exit detach_and_unload(struct ctl_dist *dist, const struct ctl_o
     if (result != CTL_OK)
         return result;
     if (options->json) {
-        json_t *object = json_pack("{s:s, s:o}", "node", ctl_dist_node(dist), "attached", json_false());
+        json_t *object =
+            json_pack("{s:s, s:o}", "node", ctl_dist_node(dist), "attached", json_false());
         result = ctl_json_print(object);
         json_decref(object);
         return result;
@@ -527,7 +541,9 @@ enum ctl_exit ctl_detach(const struct ctl_options *options, int argc, char **arg
     struct ctl_dist *dist = NULL;
 
     (void)argc;
-    enum ctl_exit result = ctl_cookie_read(options, cookie);
+    enum ctl_exit result = ctl_dist_check_name(argv[0]);
+    if (result == CTL_OK)
+        result = ctl_cookie_read(options, cookie);
     if (result == CTL_OK)
         result = ctl_dist_connect(argv[0], cookie, &dist);
     if (result == CTL_OK)

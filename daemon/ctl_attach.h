@@ -1,6 +1,6 @@
 /*
- * The commands attach and detach: load coroner into a running node over its distribution, and take it
- * out again.
+ * The commands attach and detach: load coroner into a running node over its distribution, and take
+ * it out again.
  */
 #ifndef CORONER_CTL_ATTACH_H
 #define CORONER_CTL_ATTACH_H

@@ -6,13 +6,11 @@
 #include "ctl_record.h"
 
 /*
- * The sentences. {field} is a value of the cause; a sentence that lacks one is not told. [a|b|c] is the
- * first of them that lacks nothing, or nothing. Some fields are made up of several:
- *   {by}         the process that did it, with its name
- *   {boss}       the supervisor that did it, with its name
- *   {peer}       the linked process, with its name
- *   {from_node}  the other node
- *   {site}       where in the code it was done, in parentheses after two spaces; maybe nothing
+ * The sentences. {field} is a value of the cause; a sentence that lacks one is not told. [a|b|c] is
+ * the first of them that lacks nothing, or nothing. Some fields are made up of several: {by} the
+ * process that did it, with its name {boss}       the supervisor that did it, with its name {peer}
+ * the linked process, with its name {from_node}  the other node {site}       where in the code it
+ * was done, in parentheses after two spaces; maybe nothing
  */
 struct sentences {
     const char *source;
@@ -31,18 +29,21 @@ static const struct sentences table[] = {
     {.source = "normal", .happened = "was done and returned"},
     {.source = "self_exit", .happened = "ended by its own decision{site}"},
     {.source = "self_error", .happened = "crashed with an error of its own{site}"},
-    {.source = "self_throw", .happened = "crashed with a throw of its own that nobody caught{site}"},
+    {.source = "self_throw",
+     .happened = "crashed with a throw of its own that nobody caught{site}"},
     {.source = "purge",
      .field = "operation",
      .value = "load",
-     .happened = "was killed by the load of a new version of [module {module}|a module], which purged "
-                 "the old code it was running",
+     .happened =
+         "was killed by the load of a new version of [module {module}|a module], which purged "
+         "the old code it was running",
      .because = {"load requested by {by}{site}"}},
     {.source = "purge",
      .field = "operation",
      .value = "on_load",
-     .happened = "was killed because the on_load function of [module {module}|a module] failed while it "
-                 "ran that code",
+     .happened =
+         "was killed because the on_load function of [module {module}|a module] failed while it "
+         "ran that code",
      .because = {"load requested by {by}{site}"}},
     {.source = "purge",
      .happened = "was killed by the purge of old code of [module {module}|a module]",
@@ -55,8 +56,9 @@ static const struct sentences table[] = {
      .because = {"that process did it for the node {by_node}"}},
     {.source = "link", .happened = "was taken down by its link to [{peer}|a process]"},
     {.source = "link_trapped",
-     .happened = "trapped the exit of [linked process {peer}|a linked process] and stopped with the same "
-                 "reason"},
+     .happened =
+         "trapped the exit of [linked process {peer}|a linked process] and stopped with the same "
+         "reason"},
     {.source = "supervisor_shutdown",
      .field = "why",
      .value = "terminate_child",
@@ -66,13 +68,15 @@ static const struct sentences table[] = {
      .field = "why",
      .value = "sibling",
      .happened = "was shut down by " BOSS,
-     .because = {"its sibling[ {sibling_id}] ended, and the supervisor restarts them together", CHILD}},
+     .because = {"its sibling[ {sibling_id}] ended, and the supervisor restarts them together",
+                 CHILD}},
     {.source = "supervisor_shutdown",
      .field = "why",
      .value = "intensity",
      .happened = "was shut down by " BOSS,
-     .because = {"the supervisor gave up: its children ended more often than its restart intensity allows",
-                 CHILD}},
+     .because =
+         {"the supervisor gave up: its children ended more often than its restart intensity allows",
+          CHILD}},
     {.source = "supervisor_shutdown",
      .field = "why",
      .value = "parent",
@@ -83,9 +87,7 @@ static const struct sentences table[] = {
      .value = "application_stop",
      .happened = "was shut down by " BOSS,
      .because = {"[application {application}|its application] was stopping", CHILD}},
-    {.source = "supervisor_shutdown",
-     .happened = "was shut down by " BOSS,
-     .because = {CHILD}},
+    {.source = "supervisor_shutdown", .happened = "was shut down by " BOSS, .because = {CHILD}},
     {.source = "supervisor_brutal_kill",
      .happened = "was killed by " BOSS ", without a warning (shutdown brutal_kill)",
      .because = {CHILD}},
@@ -93,14 +95,17 @@ static const struct sentences table[] = {
      .happened = "was killed by " BOSS ": it did not stop [within {timeout_ms} ms|in time]",
      .because = {CHILD}},
     {.source = "port",
-     .happened = "was taken down by its linked port[ {port}][ ({driver})| ({command})], which closed"},
-    {.source = "noproc", .happened = "linked itself to [{target}|a process], which was dead already"},
+     .happened =
+         "was taken down by its linked port[ {port}][ ({driver})| ({command})], which closed"},
+    {.source = "noproc",
+     .happened = "linked itself to [{target}|a process], which was dead already"},
     {.source = "noconnection",
      .happened = "was linked to [{target}|a process] on [node {from_node}|another node], and the "
                  "connection to it was lost"},
     {.source = "max_heap_size",
-     .happened = "was killed by the VM because its heap grew too large[: {size_words} words][, and its "
-                 "limit is {limit_words} words]"},
+     .happened =
+         "was killed by the VM because its heap grew too large[: {size_words} words][, and its "
+         "limit is {limit_words} words]"},
     {.source = "stop_request",
      .happened = "was asked to stop[ by {by}]{site}",
      .because = {"that process did it for the node {by_node}"}},
@@ -111,9 +116,11 @@ static const struct sentences table[] = {
      .happened = "ended because its node was stopping",
      .because = {"stop requested by {by}{site}"}},
     {.source = "remote_signal",
-     .happened = "was ended by an exit signal from [{by}|a process] on [node {from_node}|another node]"},
+     .happened =
+         "was ended by an exit signal from [{by}|a process] on [node {from_node}|another node]"},
     {.source = "remote_link",
-     .happened = "was taken down by its link to [{peer}|{by}|a process] on [node {from_node}|another node]"},
+     .happened = "was taken down by its link to [{peer}|{by}|a process] on [node "
+                 "{from_node}|another node]"},
 };
 
 static const struct sentences newer = {
@@ -198,14 +205,8 @@ static bool add_field(struct ctl_text *text, const struct ctl_cause *cause, cons
     key[length] = '\0';
     if (strcmp(key, "by") == 0)
         return add_by(text, cause, "by");
-    if (strcmp(key, "boss") == 0) {
-        const char *supervisor = find_text(cause, "supervisor");
-        const char *by = find_text(cause, "by");
-        if (supervisor == NULL || (by != NULL && strcmp(by, supervisor) == 0))
-            return add_by(text, cause, "by");
-        ctl_record_add_process(text, cause->record, supervisor);
-        return true;
-    }
+    if (strcmp(key, "boss") == 0)
+        return add_by(text, cause, find_text(cause, "by") != NULL ? "by" : "supervisor");
     if (strcmp(key, "peer") == 0) {
         if (cause->peer == NULL)
             return false;
@@ -220,7 +221,8 @@ static bool add_field(struct ctl_text *text, const struct ctl_cause *cause, cons
         return ctl_record_add_name(text, registered, initial_call);
     }
     if (strcmp(key, "from_node") == 0)
-        return ctl_record_add_value(text, find(cause, find_text(cause, "by_node") ? "by_node" : "node"));
+        return ctl_record_add_value(text,
+                                    find(cause, find_text(cause, "by_node") ? "by_node" : "node"));
     if (strcmp(key, "site") == 0) {
         add_site(text, cause);
         return true;

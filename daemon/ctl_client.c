@@ -71,9 +71,10 @@ enum ctl_exit ctl_client_open(const char *path, struct ctl_client **client)
     memcpy(made->path, path, strlen(path) + 1);
     memcpy(address.sun_path, path, strlen(path) + 1);
     made->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int error = made->fd < 0 ? errno
-                             : ctl_net_connect(made->fd, (const struct sockaddr *)&address,
-                                               sizeof(address), ctl_net_now() + CTL_CLIENT_ANSWER_MS);
+    int error = made->fd < 0
+                    ? errno
+                    : ctl_net_connect(made->fd, (const struct sockaddr *)&address, sizeof(address),
+                                      ctl_net_now() + CTL_CLIENT_ANSWER_MS);
     if (error != 0) {
         ctl_client_close(made);
         return explain_connect(path, error);
@@ -96,7 +97,8 @@ enum ctl_exit ctl_client_ask(struct ctl_client *client, json_t *request)
     }
     size_t length = strlen(line);
     line[length] = '\n'; /* in the place of the NUL: it is not a string any more */
-    int error = ctl_net_write_all(client->fd, line, length + 1, ctl_net_now() + CTL_CLIENT_ANSWER_MS);
+    int error =
+        ctl_net_write_all(client->fd, line, length + 1, ctl_net_now() + CTL_CLIENT_ANSWER_MS);
     free(line);
     /* Where it closed on us, it may have said why: reading will tell. */
     if (error == 0 || error == EPIPE || error == ECONNRESET)
@@ -172,8 +174,8 @@ static int fetch_line(struct ctl_client *client, size_t *length)
 
     for (;;) {
         if (client->length > client->scanned) {
-            const char *newline = memchr(client->buffer + client->scanned, '\n',
-                                         client->length - client->scanned);
+            const char *newline =
+                memchr(client->buffer + client->scanned, '\n', client->length - client->scanned);
             if (newline != NULL) {
                 *length = (size_t)(newline - client->buffer) + 1;
                 return 0;
@@ -203,10 +205,10 @@ static enum ctl_exit explain_error(const json_t *error)
         const char *code;
         enum ctl_exit exit;
     } known[] = {
-        {"bad_json", CTL_SOFTWARE},  {"bad_request", CTL_USAGE},
-        {"unknown_op", CTL_USAGE},   {"too_large", CTL_USAGE},
-        {"not_found", CTL_NOTHING},  {"too_many_requests", CTL_TEMPFAIL},
-        {"timeout", CTL_TEMPFAIL},   {"unavailable", CTL_UNAVAILABLE},
+        {"bad_json", CTL_SOFTWARE}, {"bad_request", CTL_USAGE},
+        {"unknown_op", CTL_USAGE},  {"too_large", CTL_USAGE},
+        {"not_found", CTL_NOTHING}, {"too_many_requests", CTL_TEMPFAIL},
+        {"timeout", CTL_TEMPFAIL},  {"unavailable", CTL_UNAVAILABLE},
         {"denied", CTL_NOPERM},
     };
     const char *code = ctl_json_text(error, "code");
@@ -239,7 +241,8 @@ static enum ctl_exit explain_read(const struct ctl_client *client, int error)
                      " does not answer; is it stopped, or very busy? Try again later");
         return CTL_TEMPFAIL;
     case EMSGSIZE:
-        CTL_COMPLAIN("what answers on ", client->path, " sends a line longer than 4 MiB: it is no coronerd");
+        CTL_COMPLAIN("what answers on ", client->path,
+                     " sends a line longer than 4 MiB: it is no coronerd");
         return CTL_SOFTWARE;
     default:
         CTL_COMPLAIN("cannot read from the query socket ", client->path, ": ", strerror(error), "");
@@ -260,7 +263,8 @@ enum ctl_exit ctl_client_next(struct ctl_client *client, enum ctl_reply *reply, 
     if (error != 0)
         return explain_read(client, error);
 
-    json_t *value = json_loadb(client->buffer, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    json_t *value =
+        json_loadb(client->buffer, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
     memmove(client->buffer, client->buffer + length, client->length - length);
     client->length -= length;
     client->scanned = 0;

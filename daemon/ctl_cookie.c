@@ -19,7 +19,8 @@ static enum ctl_exit keep(const char *value, const char *place, char cookie[CTL_
         return CTL_USAGE;
     }
     if (length >= CTL_COOKIE_SIZE) {
-        CTL_COMPLAIN("the cookie from ", place, " is longer than 255 bytes: no node has such a one");
+        CTL_COMPLAIN("the cookie from ", place,
+                     " is longer than 255 bytes: no node has such a one");
         return CTL_USAGE;
     }
     memcpy(cookie, value, length + 1);
@@ -38,9 +39,10 @@ static enum ctl_exit read_file(const char *path, bool optional, char cookie[CTL_
         if (error == ENOENT && optional)
             return CTL_NOTHING;
         CTL_COMPLAIN("cannot read the cookie file ", path, ": ", strerror(error),
-                     error == EACCES ? ". Run as the user who runs the node, or name another file with "
-                                       "--cookie-file"
-                                     : "");
+                     error == EACCES
+                         ? ". Run as the user who runs the node, or name another file with "
+                           "--cookie-file"
+                         : "");
         return error == EACCES || error == EPERM ? CTL_NOPERM : CTL_USAGE;
     }
     while (length < sizeof(line) - 1) {
@@ -68,8 +70,9 @@ enum ctl_exit ctl_cookie_read(const struct ctl_options *options, char cookie[CTL
     char path[PATH_MAX];
 
     if (options->cookie != NULL) {
-        CTL_COMPLAIN("warning: --cookie shows the cookie to everybody who runs ps; --cookie-file and "
-                     "CORONER_COOKIE do not");
+        CTL_COMPLAIN(
+            "warning: --cookie shows the cookie to everybody who runs ps; --cookie-file and "
+            "CORONER_COOKIE do not");
         return keep(options->cookie, "--cookie", cookie);
     }
     if (options->cookie_file != NULL)

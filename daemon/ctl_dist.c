@@ -22,10 +22,10 @@
 struct link {
     int fd;
     int64_t deadline;
-    int error;      /* errno value of what failed; ECONNRESET at the end of the stream */
-    int writes;     /* what libei has sent: 1 its name, 2 the answer to the challenge */
-    int reads;      /* what it has got since it sent last */
-    size_t kept;    /* bytes of ... */
+    int error;       /* errno value of what failed; ECONNRESET at the end of the stream */
+    int writes;      /* what libei has sent: 1 its name, 2 the answer to the challenge */
+    int reads;       /* what it has got since it sent last */
+    size_t kept;     /* bytes of ... */
     char status[64]; /* ... the first thing the node said: a length of 2 bytes, "s", its status */
 };
 
@@ -149,26 +149,26 @@ static ei_socket_callbacks callbacks = {
     .get_fd = link_fd,
 };
 
-/* Check that ${node} is a node's name. Return where its host begins, or NULL after saying why not. */
-static const char *split_node(const char *node)
+enum ctl_exit ctl_dist_check_name(const char *node)
 {
     const char *at = strchr(node, '@');
 
     if (at == NULL || at == node || at[1] == '\0' || strchr(at + 1, '@') != NULL) {
-        CTL_COMPLAIN("'", node, "' is no name of a node: it is NAME@HOST, as node() shows it there");
-        return NULL;
+        CTL_COMPLAIN("'", node,
+                     "' is no name of a node: it is NAME@HOST, as node() shows it there");
+        return CTL_USAGE;
     }
     if (strlen(node) >= MAXATOMLEN) {
         CTL_COMPLAIN("'", node, "' is no name of a node: it is longer than 255 bytes");
-        return NULL;
+        return CTL_USAGE;
     }
     for (const char *c = node; *c != '\0'; c++) {
         if ((unsigned char)*c <= ' ' || *c == 0x7f || *c == '/') {
             CTL_COMPLAIN("'", node, "' is no name of a node: it holds a character that none has");
-            return NULL;
+            return CTL_USAGE;
         }
     }
-    return at + 1;
+    return CTL_OK;
 }
 
 /* Find the IPv4 address of ${host} for ${node}. Return CTL_OK or the code after saying why not. */
@@ -200,7 +200,8 @@ static enum ctl_exit resolve(const char *node, const char *host, struct in_addr 
     return CTL_UNAVAILABLE;
 }
 
-/* Ask epmd at ${address} for the port of ${node}. Return CTL_OK or the code after saying why not. */
+/* Ask epmd at ${address} for the port of ${node}. Return CTL_OK or the code after saying why not.
+ */
 static enum ctl_exit find_port(const char *node, const char *host, struct in_addr address,
                                uint16_t *port)
 {
@@ -224,9 +225,10 @@ static enum ctl_exit find_port(const char *node, const char *host, struct in_add
                      ". Is the node running, with -sname or -name?");
         return CTL_UNAVAILABLE;
     case CTL_EPMD_UNREACHABLE:
-        CTL_COMPLAIN("cannot reach epmd on ", host, " (", place, "): ", strerror(error),
-                     ". It starts with the first node that has -sname or -name; for another port than "
-                     "4369 set ERL_EPMD_PORT");
+        CTL_COMPLAIN(
+            "cannot reach epmd on ", host, " (", place, "): ", strerror(error),
+            ". It starts with the first node that has -sname or -name; for another port than "
+            "4369 set ERL_EPMD_PORT");
         return CTL_UNAVAILABLE;
     case CTL_EPMD_GARBAGE:
         break;
@@ -243,8 +245,9 @@ static enum ctl_exit explain_handshake(const struct ctl_dist *dist)
     char status[sizeof(link->status) + 1] = "";
 
     if (link->writes == 0) {
-        CTL_COMPLAIN("epmd knows the node ", dist->node, ", but its port does not answer: ",
-                     strerror(link->error), ". Is it just stopping?");
+        CTL_COMPLAIN("epmd knows the node ", dist->node,
+                     ", but its port does not answer: ", strerror(link->error),
+                     ". Is it just stopping?");
         return CTL_UNAVAILABLE;
     }
     if (link->error == ETIMEDOUT) {
@@ -260,7 +263,8 @@ static enum ctl_exit explain_handshake(const struct ctl_dist *dist)
     }
     if (link->kept > 3 && link->status[2] == 's') {
         memcpy(status, link->status + 3, link->kept - 3);
-        size_t said = (size_t)((unsigned char)link->status[0] << 8 | (unsigned char)link->status[1]);
+        size_t said =
+            (size_t)((unsigned char)link->status[0] << 8 | (unsigned char)link->status[1]);
         if (said > 0 && said - 1 < link->kept - 3)
             status[said - 1] = '\0';
     }
@@ -273,9 +277,10 @@ static enum ctl_exit explain_handshake(const struct ctl_dist *dist)
         CTL_COMPLAIN("the node ", dist->node, " refused the connection: ", status, "");
         return CTL_UNAVAILABLE;
     }
-    CTL_COMPLAIN("the node ", dist->node,
-                 " broke off the handshake: it speaks another distribution than plain TCP (TLS?), or is "
-                 "older than OTP 23");
+    CTL_COMPLAIN(
+        "the node ", dist->node,
+        " broke off the handshake: it speaks another distribution than plain TCP (TLS?), or is "
+        "older than OTP 23");
     return CTL_UNAVAILABLE;
 }
 
@@ -304,10 +309,11 @@ enum ctl_exit ctl_dist_connect(const char *node, const char *cookie, struct ctl_
     struct in_addr address;
     uint16_t port;
 
-    const char *host = split_node(node);
-    if (host == NULL)
-        return CTL_USAGE;
-    enum ctl_exit result = resolve(node, host, &address);
+    enum ctl_exit result = ctl_dist_check_name(node);
+    if (result != CTL_OK)
+        return result;
+    const char *host = strchr(node, '@') + 1;
+    result = resolve(node, host, &address);
     if (result == CTL_OK)
         result = find_port(node, host, address, &port);
     if (result != CTL_OK)

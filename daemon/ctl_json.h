@@ -10,8 +10,9 @@
 
 /**
  * ctl_json_print(value):
- * Write ${value} as one line to standard output and flush it. On a terminal, whatever is not printable
- * ASCII is escaped as JSON has it. Return CTL_OK, or the code to end with as ctl_print does.
+ * Write ${value} as one line to standard output and flush it. On a terminal, whatever is not
+ * printable ASCII is escaped as JSON has it. Return CTL_OK, or the code to end with as ctl_print
+ * does.
  */
 enum ctl_exit ctl_json_print(const json_t *value);
 

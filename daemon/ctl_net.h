@@ -18,8 +18,8 @@ int64_t ctl_net_now(void);
 
 /**
  * ctl_net_connect(fd, address, length, deadline):
- * Connect the non-blocking socket ${fd} to ${address} by ${deadline}, as ctl_net_now tells the time.
- * Return 0 or an errno value.
+ * Connect the non-blocking socket ${fd} to ${address} by ${deadline}, as ctl_net_now tells the
+ * time. Return 0 or an errno value.
  */
 int ctl_net_connect(int fd, const struct sockaddr *address, socklen_t length, int64_t deadline);
 

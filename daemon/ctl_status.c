@@ -15,9 +15,12 @@ static const struct {
     bool right; /* numbers stand at the right */
     const char *keys[3];
 } columns[] = {
-    {"NODE", false, {"name", "node"}},     {"CONNECTED", false, {"connected"}},
-    {"MADE", true, {"made"}},              {"STORED", true, {"stored"}},
-    {"LOST", true, {"lost"}},              {"OTP", true, {"otp"}},
+    {"NODE", false, {"name", "node"}},
+    {"CONNECTED", false, {"connected"}},
+    {"MADE", true, {"made"}},
+    {"STORED", true, {"stored"}},
+    {"LOST", true, {"lost"}},
+    {"OTP", true, {"otp"}},
     {"INCARNATION", false, {"incarnation"}},
 };
 
@@ -128,8 +131,8 @@ void ctl_status_show(struct ctl_text *text, const json_t *status, const json_t *
 }
 
 /*
- * Ask ${operation} and collect the answer: objects under ${item} into the array ${items}, and what the
- * last line holds into ${last}, to be released.
+ * Ask ${operation} and collect the answer: objects under ${item} into the array ${items}, and what
+ * the last line holds into ${last}, to be released.
  */
 static enum ctl_exit collect(struct ctl_client *client, const char *operation, const char *item,
                              json_t *items, json_t **last)

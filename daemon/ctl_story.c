@@ -7,8 +7,8 @@
 #include "ctl_record.h"
 #include "ctl_tree.h"
 
-#define HOPS_NEAR 12 /* hops that are drawn next to the exit */
-#define HOPS_FAR 8   /* and next to the origin; what lies between is counted */
+#define HOPS_NEAR 12  /* hops that are drawn next to the exit */
+#define HOPS_FAR 8    /* and next to the origin; what lies between is counted */
 #define FRAMES_MAX 12 /* lines of a stack */
 #define EVIDENCE_MAX 8
 #define CANDIDATES_MAX 16
@@ -56,8 +56,8 @@ static void take_chain(struct way *way)
     if (size < 2) {
         near = size;
         far = 0;
-        origin_apart = json_is_object(way->origin) &&
-                       !same(ctl_json_text(way->origin, "pid"), way->pid);
+        origin_apart =
+            json_is_object(way->origin) && !same(ctl_json_text(way->origin, "pid"), way->pid);
     }
     for (size_t i = 0; i < near; i++)
         way->hops[way->count++] = json_array_get(chain, size - 1 - i);
@@ -67,7 +67,7 @@ static void take_chain(struct way *way)
     if (origin_apart)
         way->hops[way->count++] = way->origin;
     whole = json_integer_value(length) > (json_int_t)size ? json_integer_value(length)
-                                                           : (json_int_t)size;
+                                                          : (json_int_t)size;
     if (whole > (json_int_t)way->count)
         way->hidden = whole - (json_int_t)way->count;
     else
@@ -108,7 +108,8 @@ static void add_reason(struct ctl_text *text, const char *reason, bool truncated
     size_t length = strlen(reason);
 
     ctl_text_foreign(text, reason, length, REASON_LIMIT);
-    if (truncated && length <= REASON_LIMIT && (length < 3 || strcmp(reason + length - 3, "...") != 0))
+    if (truncated && length <= REASON_LIMIT &&
+        (length < 3 || strcmp(reason + length - 3, "...") != 0))
         ctl_text_symbol(text, "…", "...");
 }
 
@@ -411,13 +412,16 @@ void ctl_story_others(struct ctl_text *text, const json_t *others)
         return;
     ctl_text_add(text, "\n");
     ctl_text_add_number(text, (long long)count);
-    ctl_text_add(text, count == 1 ? " other exit fits the question:\n" : " other exits fit the question:\n");
+    ctl_text_add(text, count == 1 ? " other exit fits the question:\n"
+                                  : " other exits fit the question:\n");
     json_array_foreach(others, i, other)
     {
         const json_t *node = json_object_get(other, "node");
-        const char *name = json_is_string(node) ? json_string_value(node) : ctl_json_text(node, "name");
-        const char *const values[] = {ctl_json_text(other, "time"), ctl_json_text(other, "id"), name,
-                                      ctl_json_text(other, "pid"), ctl_json_text(other, "reason")};
+        const char *name =
+            json_is_string(node) ? json_string_value(node) : ctl_json_text(node, "name");
+        const char *const values[] = {ctl_json_text(other, "time"), ctl_json_text(other, "id"),
+                                      name, ctl_json_text(other, "pid"),
+                                      ctl_json_text(other, "reason")};
         bool any = false;
 
         if (i == OTHERS_MAX) {
@@ -500,8 +504,8 @@ void ctl_story_line(struct ctl_text *text, const json_t *record)
                          : same(severity, "warning") ? CTL_YELLOW
                                                      : CTL_PLAIN);
     ctl_text_add(text, " ");
-    ctl_text_foreign(text, severity != NULL ? severity : "-", strlen(severity != NULL ? severity : "-"),
-                     10);
+    ctl_text_foreign(text, severity != NULL ? severity : "-",
+                     strlen(severity != NULL ? severity : "-"), 10);
     ctl_text_style(text, CTL_PLAIN);
     ctl_text_add(text, " ");
     ctl_text_foreign_string(text, node != NULL ? node : "-");

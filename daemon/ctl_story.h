@@ -10,15 +10,15 @@
 
 /**
  * ctl_story_tree(text, record):
- * Append the story of ${record}, from the exit back to its origin, as a tree, with time, node and id
- * at its foot. Whatever a record lacks is left out; what is in it cannot drive a terminal.
+ * Append the story of ${record}, from the exit back to its origin, as a tree, with time, node and
+ * id at its foot. Whatever a record lacks is left out; what is in it cannot drive a terminal.
  */
 void ctl_story_tree(struct ctl_text *text, const json_t *record);
 
 /**
  * ctl_story_others(text, others):
- * Append a paragraph with the other records, an array, that the same question fits; nothing if there
- * are none.
+ * Append a paragraph with the other records, an array, that the same question fits; nothing if
+ * there are none.
  */
 void ctl_story_others(struct ctl_text *text, const json_t *others);
 

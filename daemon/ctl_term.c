@@ -7,10 +7,10 @@
 
 #include "ei.h"
 
-#define SHOW_DEPTH 8       /* levels of a term that are shown */
-#define SHOW_ELEMENTS 24   /* elements of one list, tuple or map that are shown */
+#define SHOW_DEPTH 8        /* levels of a term that are shown */
+#define SHOW_ELEMENTS 24    /* elements of one list, tuple or map that are shown */
 #define SHOW_CHARACTERS 300 /* characters of one string that are shown */
-#define SHOW_TOTAL 2000    /* bytes after which nothing more is shown */
+#define SHOW_TOTAL 2000     /* bytes after which nothing more is shown */
 
 static size_t read_size(const unsigned char *bytes, size_t width)
 {
@@ -23,15 +23,15 @@ static size_t read_size(const unsigned char *bytes, size_t width)
 
 /* What stands at the beginning of a term. */
 struct head {
-    size_t length;   /* bytes up to the first of the parts, or to the end if there are none */
-    size_t parts;    /* how many terms follow that belong to it */
-    size_t data;     /* where in the bytes its own data begin (names, digits, characters) */
+    size_t length; /* bytes up to the first of the parts, or to the end if there are none */
+    size_t parts;  /* how many terms follow that belong to it */
+    size_t data;   /* where in the bytes its own data begin (names, digits, characters) */
     size_t data_length;
 };
 
 /*
- * Read the head of the term in the ${length} ${bytes} into ${head}. Return 0, or -1 if it is unknown
- * or longer than the bytes.
+ * Read the head of the term in the ${length} ${bytes} into ${head}. Return 0, or -1 if it is
+ * unknown or longer than the bytes.
  */
 static int read_head(const unsigned char *bytes, size_t length, struct head *head)
 {
@@ -44,24 +44,15 @@ static int read_head(const unsigned char *bytes, size_t length, struct head *hea
         unsigned char parts; /* terms that follow: this many, and ... */
         unsigned char each;  /* ... this many times the size */
     } forms[] = {
-        {ERL_SMALL_INTEGER_EXT, 0, 0, 1, 0, 0},
-        {ERL_INTEGER_EXT, 0, 0, 4, 0, 0},
-        {ERL_FLOAT_EXT, 0, 0, 31, 0, 0},
-        {NEW_FLOAT_EXT, 0, 0, 8, 0, 0},
-        {ERL_ATOM_EXT, 2, 1, 0, 0, 0},
-        {ERL_SMALL_ATOM_EXT, 1, 1, 0, 0, 0},
-        {ERL_ATOM_UTF8_EXT, 2, 1, 0, 0, 0},
-        {ERL_SMALL_ATOM_UTF8_EXT, 1, 1, 0, 0, 0},
-        {ERL_STRING_EXT, 2, 1, 0, 0, 0},
-        {ERL_BINARY_EXT, 4, 1, 0, 0, 0},
-        {ERL_BIT_BINARY_EXT, 4, 1, 1, 0, 0},
-        {ERL_SMALL_BIG_EXT, 1, 1, 1, 0, 0},
-        {ERL_LARGE_BIG_EXT, 4, 1, 1, 0, 0},
-        {ERL_NIL_EXT, 0, 0, 0, 0, 0},
-        {ERL_SMALL_TUPLE_EXT, 1, 0, 0, 0, 1},
-        {ERL_LARGE_TUPLE_EXT, 4, 0, 0, 0, 1},
-        {ERL_LIST_EXT, 4, 0, 0, 1, 1},
-        {ERL_MAP_EXT, 4, 0, 0, 0, 2},
+        {ERL_SMALL_INTEGER_EXT, 0, 0, 1, 0, 0}, {ERL_INTEGER_EXT, 0, 0, 4, 0, 0},
+        {ERL_FLOAT_EXT, 0, 0, 31, 0, 0},        {NEW_FLOAT_EXT, 0, 0, 8, 0, 0},
+        {ERL_ATOM_EXT, 2, 1, 0, 0, 0},          {ERL_SMALL_ATOM_EXT, 1, 1, 0, 0, 0},
+        {ERL_ATOM_UTF8_EXT, 2, 1, 0, 0, 0},     {ERL_SMALL_ATOM_UTF8_EXT, 1, 1, 0, 0, 0},
+        {ERL_STRING_EXT, 2, 1, 0, 0, 0},        {ERL_BINARY_EXT, 4, 1, 0, 0, 0},
+        {ERL_BIT_BINARY_EXT, 4, 1, 1, 0, 0},    {ERL_SMALL_BIG_EXT, 1, 1, 1, 0, 0},
+        {ERL_LARGE_BIG_EXT, 4, 1, 1, 0, 0},     {ERL_NIL_EXT, 0, 0, 0, 0, 0},
+        {ERL_SMALL_TUPLE_EXT, 1, 0, 0, 0, 1},   {ERL_LARGE_TUPLE_EXT, 4, 0, 0, 0, 1},
+        {ERL_LIST_EXT, 4, 0, 0, 1, 1},          {ERL_MAP_EXT, 4, 0, 0, 0, 2},
         {ERL_EXPORT_EXT, 0, 0, 0, 3, 0},
     };
     size_t tag_length = 1;
@@ -360,7 +351,8 @@ static void show_term(struct ctl_text *text, struct ctl_term term, int depth)
     case ERL_PID_EXT:
     case ERL_NEW_PID_EXT:
         ctl_text_add(text, "<");
-        ctl_text_add_number(text, (long long)read_size(term.bytes + head.data + head.data_length, 4));
+        ctl_text_add_number(text,
+                            (long long)read_size(term.bytes + head.data + head.data_length, 4));
         ctl_text_add(text, ".");
         ctl_text_add_number(text,
                             (long long)read_size(term.bytes + head.data + head.data_length + 4, 4));

@@ -90,8 +90,8 @@ void ctl_text_add_number(struct ctl_text *text, long long number)
 }
 
 /*
- * Decode the character at the start of the ${length} ${bytes}. Return how many bytes it takes and put
- * it into ${character}, or return 0 if they do not begin with a well-formed UTF-8 character.
+ * Decode the character at the start of the ${length} ${bytes}. Return how many bytes it takes and
+ * put it into ${character}, or return 0 if they do not begin with a well-formed UTF-8 character.
  */
 static size_t decode(const unsigned char *bytes, size_t length, uint32_t *character)
 {
@@ -137,11 +137,12 @@ static bool harmless(uint32_t character)
         {0x0000, 0x001f}, /* C0: escape sequences begin here */
         {0x007f, 0x009f}, /* DEL and C1, which begin them too */
         {0x00ad, 0x00ad}, /* soft hyphen */
-        {0x061c, 0x061c}, /* direction marks and overrides, zero-width characters, line separators */
-        {0x180e, 0x180e},     {0x200b, 0x200f},     {0x2028, 0x202e}, {0x2060, 0x206f},
-        {0xfeff, 0xfeff},     {0xfff0, 0xfffb},
-        {0xe000, 0xf8ff}, /* private use: what it shows is the font's secret */
-        {0xe0000, 0xe0fff}, /* tags and selectors */
+        {0x061c, 0x061c}, /* direction marks and overrides, zero-width characters, line separators
+                           */
+        {0x180e, 0x180e},    {0x200b, 0x200f}, {0x2028, 0x202e}, {0x2060, 0x206f},
+        {0xfeff, 0xfeff},    {0xfff0, 0xfffb}, {0xe000, 0xf8ff}, /* private use: what it shows is
+                                                                    the font's secret */
+        {0xe0000, 0xe0fff},                                      /* tags and selectors */
         {0xf0000, 0x10ffff},
     };
 
@@ -198,7 +199,7 @@ void ctl_text_cut(struct ctl_text *text, size_t length)
 void ctl_text_style(struct ctl_text *text, enum ctl_style style)
 {
     static const char *const sequence[] = {
-        [CTL_PLAIN] = "\033[0m", [CTL_BOLD] = "\033[0;1m",    [CTL_DIM] = "\033[0;2m",
+        [CTL_PLAIN] = "\033[0m",  [CTL_BOLD] = "\033[0;1m",    [CTL_DIM] = "\033[0;2m",
         [CTL_RED] = "\033[0;31m", [CTL_YELLOW] = "\033[0;33m",
     };
 

@@ -47,14 +47,15 @@ const char *ctl_text_string(const struct ctl_text *text);
 
 /**
  * ctl_text_add(text, own):
- * Append ${own}, a UTF-8 string of coronerctl itself. Where the reader's locale is not UTF-8, what is
- * not ASCII in it is written as "?"; use ctl_text_symbol for the drawing characters.
+ * Append ${own}, a UTF-8 string of coronerctl itself. Where the reader's locale is not UTF-8, what
+ * is not ASCII in it is written as "?"; use ctl_text_symbol for the drawing characters.
  */
 void ctl_text_add(struct ctl_text *text, const char *own);
 
 /**
  * ctl_text_append(text, other):
- * Append ${other}, made harmless and with its looks already, as it is; if it failed, ${text} has too.
+ * Append ${other}, made harmless and with its looks already, as it is; if it failed, ${text} has
+ * too.
  */
 void ctl_text_append(struct ctl_text *text, const struct ctl_text *other);
 
@@ -74,7 +75,8 @@ void ctl_text_add_number(struct ctl_text *text, long long number);
  * ctl_text_foreign(text, bytes, length, limit):
  * Append the ${length} ${bytes} of somebody else's text, at most ${limit} characters of it, with an
  * ellipsis where it was cut. Control characters (C0, DEL, C1), characters that change the direction
- * or the lines of text, invisible ones, and bytes that are not UTF-8 are written as \xHH or \u{HHHH}.
+ * or the lines of text, invisible ones, and bytes that are not UTF-8 are written as \xHH or
+ * \u{HHHH}.
  */
 void ctl_text_foreign(struct ctl_text *text, const char *bytes, size_t length, size_t limit);
 

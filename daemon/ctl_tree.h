@@ -16,8 +16,8 @@ struct ctl_tree *ctl_tree_new(struct ctl_look look);
 
 /**
  * ctl_tree_line(tree, depth):
- * Begin the next line of ${tree}, ${depth} levels below the root: a branch of the last line that is one
- * level higher. Return where its text is appended, valid until the next call.
+ * Begin the next line of ${tree}, ${depth} levels below the root: a branch of the last line that is
+ * one level higher. Return where its text is appended, valid until the next call.
  */
 struct ctl_text *ctl_tree_line(struct ctl_tree *tree, int depth);
 

@@ -55,8 +55,8 @@ bool ctl_where_pid(const char *text, char *pid, size_t size)
 static json_t *typed_value(const char *field, const char *text)
 {
     static const char *const others[] = {
-        "process.trap_exit",  "process.age_us",    "exit.truncated",     "exit.evidence_lost",
-        "chain_length",       "lost_before",       "node.os_pid",        "origin.by_line",
+        "process.trap_exit",  "process.age_us",    "exit.truncated",    "exit.evidence_lost",
+        "chain_length",       "lost_before",       "node.os_pid",       "origin.by_line",
         "origin.limit_words", "origin.size_words", "origin.timeout_ms",
     };
 

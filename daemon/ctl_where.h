@@ -10,9 +10,9 @@
 
 /**
  * ctl_where(options, argc, argv, where):
- * Turn the ${argc} conditions ${argv} and --node in ${options} into a new object ${where}, or NULL if
- * there are none. Short names of fields are written out. Return CTL_OK, or the code to end with after
- * saying which condition is wrong.
+ * Turn the ${argc} conditions ${argv} and --node in ${options} into a new object ${where}, or NULL
+ * if there are none. Short names of fields are written out. Return CTL_OK, or the code to end with
+ * after saying which condition is wrong.
  */
 enum ctl_exit ctl_where(const struct ctl_options *options, int argc, char **argv, json_t **where);
 

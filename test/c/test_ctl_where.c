@@ -1,0 +1,135 @@
+/* Conditions of the command line become the "where" of the protocol. */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "ctl_where.h"
+
+static void expect(const char *node, const char *const *conditions, const char *wanted)
+{
+    struct ctl_options options = {.node = node};
+    char *argv[8];
+    int argc = 0;
+    json_t *where = NULL;
+
+    for (; conditions[argc] != NULL; argc++)
+        argv[argc] = strdup(conditions[argc]);
+    assert_int_equal(ctl_where(&options, argc, argv, &where), CTL_OK);
+    char *dumped = json_dumps(where, JSON_COMPACT | JSON_ENSURE_ASCII);
+    assert_non_null(dumped);
+    assert_string_equal(dumped, wanted);
+    free(dumped);
+    json_decref(where);
+    while (argc > 0)
+        free(argv[--argc]);
+}
+
+static enum ctl_exit refuse(const char *node, const char *first, const char *second)
+{
+    struct ctl_options options = {.node = node};
+    char *argv[2] = {strdup(first), second != NULL ? strdup(second) : NULL};
+    json_t *where = NULL;
+
+    enum ctl_exit result = ctl_where(&options, second != NULL ? 2 : 1, argv, &where);
+    assert_null(where);
+    free(argv[0]);
+    free(argv[1]);
+    return result;
+}
+
+#define CONDITIONS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void fields_pass_through(void **state)
+{
+    (void)state;
+    expect(NULL, CONDITIONS("exit.source=kill"), "{\"exit.source\":\"kill\"}");
+    expect(NULL, CONDITIONS("exit.reason=a=b"), "{\"exit.reason\":\"a=b\"}");
+    expect(NULL, CONDITIONS("exit.reason="), "{\"exit.reason\":\"\"}");
+}
+
+static void short_names_are_written_out(void **state)
+{
+    (void)state;
+    expect(NULL, CONDITIONS("source=kill", "node=a@b", "name=n", "module=m", "class=killed"),
+           "{\"exit.source\":\"kill\",\"node.name\":\"a@b\",\"process.name\":\"n\","
+           "\"origin.module\":\"m\",\"exit.reason_class\":\"killed\"}");
+}
+
+static void a_pid_chooses_its_field_and_gets_its_brackets(void **state)
+{
+    (void)state;
+    expect(NULL, CONDITIONS("by=release_handler"), "{\"origin.by_name\":\"release_handler\"}");
+    expect(NULL, CONDITIONS("by=<0.41.0>"), "{\"origin.by\":\"<0.41.0>\"}");
+    expect(NULL, CONDITIONS("by=0.41.0", "pid=0.7.0"),
+           "{\"origin.by\":\"<0.41.0>\",\"process.pid\":\"<0.7.0>\"}");
+}
+
+static void node_is_a_condition_too(void **state)
+{
+    (void)state;
+    expect("proxy@db3", CONDITIONS("source=link"),
+           "{\"node.name\":\"proxy@db3\",\"exit.source\":\"link\"}");
+    assert_int_equal(refuse("proxy@db3", "node=x@y", NULL), CTL_USAGE);
+}
+
+static void typed_fields_are_typed(void **state)
+{
+    (void)state;
+    expect(NULL, CONDITIONS("exit.truncated=true", "process.trap_exit=false", "chain_length=3"),
+           "{\"exit.truncated\":true,\"process.trap_exit\":false,\"chain_length\":3}");
+    expect(NULL, CONDITIONS("process.name=true", "chain_length=3x"),
+           "{\"process.name\":\"true\",\"chain_length\":\"3x\"}");
+}
+
+static void bad_conditions_are_refused(void **state)
+{
+    char long_field[300];
+
+    (void)state;
+    assert_int_equal(refuse(NULL, "source", NULL), CTL_USAGE);
+    assert_int_equal(refuse(NULL, "=kill", NULL), CTL_USAGE);
+    assert_int_equal(refuse(NULL, "", NULL), CTL_USAGE);
+    assert_int_equal(refuse(NULL, "source=\xff", NULL), CTL_USAGE);
+    assert_int_equal(refuse(NULL, "\xff=kill", NULL), CTL_USAGE);
+    assert_int_equal(refuse(NULL, "source=kill", "exit.source=link"), CTL_USAGE);
+    memset(long_field, 'x', sizeof(long_field));
+    memcpy(long_field + sizeof(long_field) - 3, "=v", 3);
+    assert_int_equal(refuse(NULL, long_field, NULL), CTL_USAGE);
+}
+
+static void pids_are_told_from_names(void **state)
+{
+    static const char *const none[] = {"",        "0.1",       "<0.1.0",   "0.1.0>",   "<0.1.0>x",
+                                       "0.1.0.2", "0..1",      "a.b.c",    "<<0.1.0>", ".1.2",
+                                       "1.2.",    "proxy_sup", "<0.1. 0>", "-1.2.3"};
+    char pid[64];
+    char small[6];
+
+    (void)state;
+    assert_true(ctl_where_pid("<0.31760.980>", pid, sizeof(pid)));
+    assert_string_equal(pid, "<0.31760.980>");
+    assert_true(ctl_where_pid("0.31760.980", pid, sizeof(pid)));
+    assert_string_equal(pid, "<0.31760.980>");
+    for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+        assert_false(ctl_where_pid(none[i], pid, sizeof(pid)));
+    assert_false(ctl_where_pid("<0.1.0>", small, sizeof(small))); /* it does not fit */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fields_pass_through),
+        cmocka_unit_test(short_names_are_written_out),
+        cmocka_unit_test(a_pid_chooses_its_field_and_gets_its_brackets),
+        cmocka_unit_test(node_is_a_condition_too),
+        cmocka_unit_test(typed_fields_are_typed),
+        cmocka_unit_test(bad_conditions_are_refused),
+        cmocka_unit_test(pids_are_told_from_names),
+    };
+
+    return cmocka_run_group_tests_name("ctl_where", tests, NULL, NULL);
+}
