@@ -16,6 +16,7 @@
 #   proxy_await_end PID...
 #   proxy_upgrade_install / proxy_upgrade_make_permanent
 #   busy_start USER            a client with a command in flight
+#   idle_start USER            a client with none
 #   steady_start USER...       clients that never stop; steady_turn, steady_end
 #   proxy_stop, mariadb_stop   in order; without them the end of the script kills what still runs
 #
@@ -36,7 +37,10 @@ rig_pids=()
 # rig_open NAME: the traps are the script's own from here on; a script with an end of its own puts it
 # into a function rig_on_exit, which gets the exit code and runs before anything is ended.
 rig_open() {
-    RIG=$(mktemp -d "${TMPDIR:-/tmp}/$1.XXXXXX")
+    local parent=${TMPDIR:-/tmp}
+    # The path of a Unix socket is short.
+    [ ${#parent} -le 40 ] || parent=/tmp
+    RIG=$(mktemp -d "$parent/$1.XXXXXX")
     # mariadbd may run as another user than we do.
     chmod 711 "$RIG"
     mkdir -p "$RIG/log"
@@ -331,6 +335,20 @@ busy_start() {
     printf "SELECT RELEASE_LOCK('%s'), SLEEP(86400);\n" "$lock" >&"$BUSY_IN"
     got=$(server_sql -e "SELECT GET_LOCK('$lock', $RIG_PATIENCE)") || return 1
     [ "$got" = 1 ] || { say "$1's command did not reach the server"; return 1; }
+}
+
+# idle_start USER: a client, $IDLE_PID, that has got an answer and waits for what is written to the file
+# descriptor $IDLE_IN. What it prints goes to $RIG/USER.out.
+idle_start() {
+    local fifo="$RIG/$1.in"
+    mkfifo "$fifo"
+    "${PROXY_CLIENT[@]}" -u "$1" --unbuffered <"$fifo" >"$RIG/$1.out" 2>&1 &
+    IDLE_PID=$!
+    rig_started "$IDLE_PID"
+    exec {IDLE_IN}>"$fifo"
+    rm "$fifo"
+    printf "SELECT 'idle', CONNECTION_ID();\n" >&"$IDLE_IN"
+    await_line "$RIG/$1.out" "$IDLE_PID" '^idle' >/dev/null
 }
 
 steady_users=()

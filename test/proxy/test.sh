@@ -2,6 +2,7 @@
 # Tests the proxy by itself, without coroner: that it is a real one, and that its upgrade does what the
 # demonstration needs. Prints `ok NAME` or `not ok NAME: why`, and `N passed, N failed` at the end.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 
 fail() {
@@ -159,13 +160,8 @@ in_session_code() {
 an_upgrade_kills_the_busy_session_alone() {
     local idle
     steady_start steady1 steady2 steady3
-    mkfifo "$RIG/idle.in"
-    "${PROXY_CLIENT[@]}" -u carol --unbuffered <"$RIG/idle.in" >"$RIG/idle.out" 2>&1 &
-    idle=$!
-    rig_started "$idle"
-    exec {IDLE_IN}>"$RIG/idle.in"
-    echo "SELECT 'before', CONNECTION_ID();" >&"$IDLE_IN"
-    await_line "$RIG/idle.out" "$idle" '^before' >/dev/null
+    idle_start carol
+    idle=$IDLE_PID
     busy_start bob
     proxy_session bob
 
@@ -183,10 +179,10 @@ an_upgrade_kills_the_busy_session_alone() {
     steady_turn
     steady_end
     echo "SELECT 'after', CONNECTION_ID();" >&"$IDLE_IN"
-    await_line "$RIG/idle.out" "$idle" '^after' >/dev/null
+    await_line "$RIG/carol.out" "$idle" '^after' >/dev/null
     exec {IDLE_IN}>&-
     expect_end "$idle" 0 "the idle client"
-    expect "the idle client's connections" "$(cut -f 2 "$RIG/idle.out" | sort -u | wc -l)" 1
+    expect "the idle client's connections" "$(cut -f 2 "$RIG/carol.out" | sort -u | wc -l)" 1
     expect "how many gen_servers died" "$(grep -c '^\*\* Generic server' "$PROXY_LOG")" 1
     proxy_match '[{_, "1.1", _, permanent}, {_, "1.0", _, old}]' 'release_handler:which_releases()'
     grep -q ' 1.1$' "$RIG/proxy/releases/start_erl.data" || fail "start_erl.data was not moved to 1.1"
