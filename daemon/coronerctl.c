@@ -18,6 +18,7 @@
 #include "ctl_cookie.h"
 #include "ctl_status.h"
 #include "ctl_where.h"
+#include "version.h"
 
 enum option_id {
     OPTION_QUERY = 256,
@@ -74,10 +75,9 @@ static const struct command {
     enum ctl_exit (*run)(const struct ctl_options *options, int argc, char **argv);
 } commands[] = {
     {"why", "PID|NAME", 1, 1, BIT(OPTION_NODE), "tell why a process exited",
-     "Draws the newest exit of the process as a tree, from the exit back to its origin. PID is "
-     "what\n"
-     "the node shows, as '<0.123.0>' or 0.123.0; NAME is a registered name. Others that fit, from\n"
-     "other nodes or earlier runs, are listed.\n",
+     "Draws the newest exit of the process as a tree, from the exit back to its origin. PID is\n"
+     "what the node shows, as '<0.123.0>' or 0.123.0; NAME is a registered name, or the module a\n"
+     "process began in. Other nodes, and earlier runs, that have such an exit are listed.\n",
      ctl_why},
     {"tail", "[FIELD=VALUE ...]", 0, -1, BIT(OPTION_NODE), "print exits as they happen",
      "Prints a line for each exit that fits, until it is interrupted.\n", ctl_tail},
@@ -202,7 +202,7 @@ static enum ctl_exit print_version(const struct ctl_options *options)
     struct ctl_text text;
 
     ctl_text_init(&text, options->look);
-    ctl_text_add(&text, "coronerctl " CORONER_VERSION "\n");
+    ctl_text_add(&text, "coronerctl " CORONERD_VERSION "\n");
     enum ctl_exit result = ctl_print(&text);
     ctl_text_free(&text);
     return result;

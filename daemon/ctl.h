@@ -7,10 +7,6 @@
 
 #include "ctl_text.h"
 
-#ifndef CORONER_VERSION
-#define CORONER_VERSION "0.1.0"
-#endif
-
 #define CTL_QUERY_SOCKET "/run/coroner/query.sock"
 #define CTL_INGEST_SOCKET "/run/coroner/ingest.sock"
 

@@ -325,9 +325,10 @@ static enum ctl_exit exit_of(const char *code)
         const char *code;
         enum ctl_exit exit;
     } known[] = {
-        {"not_attached", CTL_NOTHING}, {"not_armed", CTL_NOTHING},  {"busy", CTL_TEMPFAIL},
-        {"timeout", CTL_TEMPFAIL},     {"eacces", CTL_NOPERM},      {"denied", CTL_NOPERM},
-        {"otp", CTL_UNAVAILABLE},      {"enoent", CTL_UNAVAILABLE},
+        {"not_attached", CTL_NOTHING},
+        {"no_files", CTL_UNAVAILABLE},
+        {"bad_application", CTL_UNAVAILABLE},
+        {"nif", CTL_UNAVAILABLE},
     };
 
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
@@ -451,6 +452,11 @@ static enum ctl_exit load_and_attach(struct ctl_dist *dist, const struct ctl_opt
             return CTL_SOFTWARE;
         }
         read_info(part, object);
+        if (json_object_get(object, "ingest") == NULL &&
+            !json_is_true(json_object_get(object, "already")))
+            json_object_set_new(object, "ingest", json_string(ingest));
+        else if (json_is_true(json_object_get(object, "already")) && !loaded)
+            unload(dist); /* it is the release's own: nothing of ours stays there */
         result = report(options, object);
         json_decref(object);
         return result;

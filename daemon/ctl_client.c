@@ -205,10 +205,14 @@ static enum ctl_exit explain_error(const json_t *error)
         const char *code;
         enum ctl_exit exit;
     } known[] = {
-        {"bad_json", CTL_SOFTWARE}, {"bad_request", CTL_USAGE},
-        {"unknown_op", CTL_USAGE},  {"too_large", CTL_USAGE},
-        {"not_found", CTL_NOTHING}, {"too_many_requests", CTL_TEMPFAIL},
-        {"timeout", CTL_TEMPFAIL},  {"unavailable", CTL_UNAVAILABLE},
+        {"bad_json", CTL_SOFTWARE},
+        {"bad_request", CTL_USAGE},
+        {"unknown_op", CTL_SOFTWARE},
+        {"too_large", CTL_USAGE},
+        {"too_many_requests", CTL_TEMPFAIL},
+        {"too_many_connections", CTL_TEMPFAIL},
+        {"timeout", CTL_TEMPFAIL},
+        {"unavailable", CTL_UNAVAILABLE},
         {"denied", CTL_NOPERM},
     };
     const char *code = ctl_json_text(error, "code");
@@ -271,7 +275,13 @@ enum ctl_exit ctl_client_next(struct ctl_client *client, enum ctl_reply *reply, 
 
     const json_t *id = json_object_get(value, "id");
     const json_t *failure = json_object_get(value, "error");
+    const char *code = ctl_json_text(failure, "code");
     bool ours = json_is_integer(id) && json_integer_value(id) == client->id;
+    if (ours && code != NULL && strcmp(code, "not_found") == 0) {
+        *reply = CTL_REPLY_DONE;
+        *line = value;
+        return CTL_OK;
+    }
     if (json_is_object(failure) && (ours || id == NULL || json_is_null(id))) {
         enum ctl_exit result = explain_error(failure);
         json_decref(value);

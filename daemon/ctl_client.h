@@ -39,8 +39,9 @@ enum ctl_exit ctl_client_ask(struct ctl_client *client, json_t *request);
 /**
  * ctl_client_next(client, reply, line):
  * Wait for the next line of the reply and put it into ${line}, to be released by the caller, and
- * what it is into ${reply}; at CTL_REPLY_STOP there is none. An error reply is said. Return CTL_OK
- * or the code to end with.
+ * what it is into ${reply}; at CTL_REPLY_STOP there is none. That what was asked for is
+ * not found is an end of the reply, too; any other error is said. Return CTL_OK or the code to end
+ * with.
  */
 enum ctl_exit ctl_client_next(struct ctl_client *client, enum ctl_reply *reply, json_t **line);
 

@@ -8,40 +8,38 @@
 #include "ctl_record.h"
 
 #define COLUMN_MAX 64 /* characters of one cell */
+#define NAME_WIDTH 22 /* columns for the names of what the daemon says of itself */
+#define DEPTH_MAX 4   /* objects and arrays within one another */
 
-/* The columns of the table of nodes: the first of the keys that a node has is shown. */
+/* The columns of the table of nodes. */
 static const struct {
     const char *title;
     bool right; /* numbers stand at the right */
-    const char *keys[3];
+    const char *key;
 } columns[] = {
-    {"NODE", false, {"name", "node"}},
-    {"CONNECTED", false, {"connected"}},
-    {"MADE", true, {"made"}},
-    {"STORED", true, {"stored"}},
-    {"LOST", true, {"lost"}},
-    {"OTP", true, {"otp"}},
-    {"INCARNATION", false, {"incarnation"}},
+    {"NODE", false, "name"},
+    {"CONNECTED", false, "connected"},
+    {"MADE", true, "made"},
+    {"STORED", true, "stored"},
+    {"PENDING", true, "pending"},
+    {"LOST", true, "lost"},
+    {"OTP", true, "otp"},
+    {"INCARNATION", false, "incarnation"},
+    {"LAST SEEN", false, "last_seen"},
 };
 
 #define COLUMN_COUNT (sizeof(columns) / sizeof(columns[0]))
 
 static void add_cell(struct ctl_text *text, const json_t *node, size_t column)
 {
-    for (size_t i = 0; i < 3 && columns[column].keys[i] != NULL; i++) {
-        const json_t *value = json_object_get(node, columns[column].keys[i]);
-        if (json_is_boolean(value)) {
-            ctl_text_add(text, json_is_true(value) ? "yes" : "no");
-            return;
-        }
-        if (json_is_string(value)) {
-            ctl_text_foreign(text, json_string_value(value), json_string_length(value), COLUMN_MAX);
-            return;
-        }
-        if (ctl_record_add_value(text, value))
-            return;
-    }
-    ctl_text_add(text, "-");
+    const json_t *value = json_object_get(node, columns[column].key);
+
+    if (json_is_boolean(value))
+        ctl_text_add(text, json_is_true(value) ? "yes" : "no");
+    else if (json_is_string(value))
+        ctl_text_foreign(text, json_string_value(value), json_string_length(value), COLUMN_MAX);
+    else if (!ctl_record_add_value(text, value))
+        ctl_text_add(text, "-");
 }
 
 static void add_spaces(struct ctl_text *text, size_t count)
@@ -91,7 +89,9 @@ static void add_table(struct ctl_text *text, const json_t *nodes)
     ctl_text_free(&cell);
 }
 
-/* Append the members of ${object}, one a line, below the name ${prefix}. */
+static void add_member(struct ctl_text *text, const char *name, const json_t *value, int depth);
+
+/* Append the members of ${object}, one a line, with ${prefix} before their names. */
 static void add_members(struct ctl_text *text, const json_t *object, const char *prefix, int depth)
 {
     const char *key;
@@ -101,22 +101,44 @@ static void add_members(struct ctl_text *text, const json_t *object, const char 
     {
         struct ctl_text name;
 
-        if (strcmp(key, "id") == 0 || strcmp(key, "done") == 0 || strcmp(key, "nodes") == 0)
+        if (depth == 0 && (strcmp(key, "id") == 0 || strcmp(key, "done") == 0))
             continue;
         ctl_text_init(&name, (struct ctl_look){.utf8 = text->look.utf8, .colour = false});
         ctl_text_add(&name, prefix);
         ctl_text_foreign(&name, key, strlen(key), COLUMN_MAX);
-        if (json_is_object(value) && depth < 2) {
-            ctl_text_add(&name, ".");
-            add_members(text, value, ctl_text_string(&name), depth + 1);
-        } else if (!json_is_array(value) && !json_is_object(value) && !json_is_null(value)) {
-            ctl_text_append(text, &name);
-            add_spaces(text, ctl_text_columns(&name) < 22 ? 22 - ctl_text_columns(&name) : 0);
-            ctl_text_add(text, "  ");
-            ctl_record_add_value(text, value);
-            ctl_text_add(text, "\n");
-        }
+        add_member(text, ctl_text_string(&name), value, depth);
         ctl_text_free(&name);
+    }
+}
+
+/* Append the member ${value}, whose ${name} is harmless already; objects a line for each of theirs.
+ */
+static void add_member(struct ctl_text *text, const char *name, const json_t *value, int depth)
+{
+    struct ctl_text prefix;
+    const json_t *element;
+    size_t i;
+
+    if (depth >= DEPTH_MAX)
+        return;
+    if (json_is_object(value)) {
+        ctl_text_init(&prefix, (struct ctl_look){.utf8 = true, .colour = false});
+        ctl_text_add(&prefix, name);
+        ctl_text_add(&prefix, ".");
+        add_members(text, value, ctl_text_string(&prefix), depth + 1);
+        ctl_text_free(&prefix);
+    } else if (json_is_array(value)) {
+        json_array_foreach(value, i, element)
+        {
+            add_member(text, name, element, depth + 1);
+        }
+    } else if (!json_is_null(value)) {
+        size_t columns_used = strlen(name);
+        ctl_text_add(text, name);
+        add_spaces(text, columns_used < NAME_WIDTH ? NAME_WIDTH - columns_used : 0);
+        ctl_text_add(text, "  ");
+        ctl_record_add_value(text, value);
+        ctl_text_add(text, "\n");
     }
 }
 

@@ -304,7 +304,8 @@ static void add_sureness(struct ctl_text *text, struct way *way)
 {
     const char *confidence = ctl_json_text(way->exit, "confidence");
     const char *origin = ctl_json_text(way->origin, "confidence");
-    bool lost = json_is_true(json_object_get(way->exit, "evidence_lost"));
+    const json_t *lost_evidence = json_object_get(way->exit, "evidence_lost");
+    bool lost = json_is_true(lost_evidence) || json_integer_value(lost_evidence) > 0;
 
     if (way->count < 2)
         origin = NULL;
@@ -410,35 +411,31 @@ void ctl_story_others(struct ctl_text *text, const json_t *others)
 
     if (count == 0)
         return;
-    ctl_text_add(text, "\n");
+    ctl_text_add(text, "\nalso recorded in ");
     ctl_text_add_number(text, (long long)count);
-    ctl_text_add(text, count == 1 ? " other exit fits the question:\n"
-                                  : " other exits fit the question:\n");
+    ctl_text_add(text, count == 1 ? " other run of a node:\n" : " other runs of nodes:\n");
     json_array_foreach(others, i, other)
     {
-        const json_t *node = json_object_get(other, "node");
-        const char *name =
-            json_is_string(node) ? json_string_value(node) : ctl_json_text(node, "name");
-        const char *const values[] = {ctl_json_text(other, "time"), ctl_json_text(other, "id"),
-                                      name, ctl_json_text(other, "pid"),
-                                      ctl_json_text(other, "reason")};
-        bool any = false;
+        const char *node = ctl_json_text(other, "node");
+        const char *incarnation = ctl_json_text(other, "incarnation");
+        const char *record = ctl_json_text(other, "record");
+        json_int_t exits = json_integer_value(json_object_get(other, "count"));
 
         if (i == OTHERS_MAX) {
             ctl_text_symbol(text, "  …\n", "  ...\n");
             return;
         }
         ctl_text_add(text, "  ");
-        for (size_t j = 0; j < sizeof(values) / sizeof(values[0]); j++) {
-            if (values[j] == NULL)
-                continue;
-            if (any)
-                ctl_text_add(text, "  ");
-            ctl_text_foreign(text, values[j], strlen(values[j]), 80);
-            any = true;
+        ctl_text_foreign_string(text, node != NULL ? node : "-");
+        ctl_text_add(text, "  incarnation ");
+        ctl_text_foreign_string(text, incarnation != NULL ? incarnation : "-");
+        if (exits > 1) {
+            ctl_text_add(text, ", ");
+            ctl_text_add_number(text, exits);
+            ctl_text_add(text, " times");
         }
-        if (!any)
-            ctl_record_add_value(text, other);
+        ctl_text_add(text, ", id ");
+        ctl_text_foreign_string(text, record != NULL ? record : "-");
         ctl_text_add(text, "\n");
     }
 }

@@ -17,8 +17,8 @@ void ctl_story_tree(struct ctl_text *text, const json_t *record);
 
 /**
  * ctl_story_others(text, others):
- * Append a paragraph with the other records, an array, that the same question fits; nothing if
- * there are none.
+ * Append a paragraph with ${others}, an array: the other runs of nodes that have such an exit.
+ * Nothing if there are none.
  */
 void ctl_story_others(struct ctl_text *text, const json_t *others);
 

@@ -17,16 +17,24 @@ static const struct {
     {"source", "exit.source", NULL},
     {"reason", "exit.reason", NULL},
     {"class", "exit.reason_class", NULL},
-    {"via", "exit.via", NULL},
     {"confidence", "exit.confidence", NULL},
+    {"via", "exit.via", "exit.via"},
     {"node", "node.name", NULL},
-    {"pid", "process.pid", NULL},
+    {"pid", "process.pid", "process.pid"},
     {"name", "process.name", NULL},
     {"initial_call", "process.initial_call", NULL},
-    {"parent", "process.parent", NULL},
+    {"parent", "process.parent", "process.parent"},
     {"origin", "origin.source", "origin.pid"},
     {"module", "origin.module", NULL},
     {"by", "origin.by_name", "origin.by"},
+    /* Written out already: the value gets its brackets. */
+    {"exit.via", "exit.via", "exit.via"},
+    {"process.pid", "process.pid", "process.pid"},
+    {"process.parent", "process.parent", "process.parent"},
+    {"origin.pid", "origin.pid", "origin.pid"},
+    {"origin.by", "origin.by", "origin.by"},
+    {"origin.supervisor", "origin.supervisor", "origin.supervisor"},
+    {"origin.target", "origin.target", "origin.target"},
 };
 
 bool ctl_where_pid(const char *text, char *pid, size_t size)
@@ -54,20 +62,15 @@ bool ctl_where_pid(const char *text, char *pid, size_t size)
 /* The value ${text} as JSON: fields that hold truth values or numbers say so by their names. */
 static json_t *typed_value(const char *field, const char *text)
 {
-    static const char *const others[] = {
-        "process.trap_exit",  "process.age_us",    "exit.truncated",    "exit.evidence_lost",
-        "chain_length",       "lost_before",       "node.os_pid",       "origin.by_line",
-        "origin.limit_words", "origin.size_words", "origin.timeout_ms",
-    };
+    char *end;
 
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        if (strcmp(others[i], field) != 0)
-            continue;
+    if (strcmp(field, "process.trap_exit") == 0 || strcmp(field, "exit.truncated") == 0) {
         if (strcmp(text, "true") == 0)
             return json_true();
         if (strcmp(text, "false") == 0)
             return json_false();
-        char *end;
+    }
+    if (strcmp(field, "node.os_pid") == 0) {
         errno = 0;
         long long number = strtoll(text, &end, 10);
         if (end != text && *end == '\0' && errno == 0)
@@ -76,19 +79,26 @@ static json_t *typed_value(const char *field, const char *text)
     return json_string(text);
 }
 
-/* Add the condition that ${field} is ${value}, as the command line had it in ${condition}. */
+/*
+ * Add the condition that ${field} is ${value}, as the command line had it in ${condition}. A second
+ * value for the same field makes it a list: one of them.
+ */
 static enum ctl_exit add(json_t *where, const char *field, const char *value, const char *condition)
 {
-    if (json_object_get(where, field) != NULL) {
-        CTL_COMPLAIN("'", condition, "' is a second condition on ", field,
-                     ": each field can have one only");
-        return CTL_USAGE;
-    }
-    if (json_object_set_new(where, field, typed_value(field, value)) != 0) {
-        CTL_COMPLAIN("'", condition, "' is not UTF-8 text");
-        return CTL_USAGE;
-    }
-    return CTL_OK;
+    json_t *before = json_object_get(where, field);
+    json_t *typed = typed_value(field, value);
+    int added;
+
+    if (before == NULL)
+        added = json_object_set_new(where, field, typed);
+    else if (json_is_array(before))
+        added = json_array_append_new(before, typed);
+    else
+        added = json_object_set_new(where, field, json_pack("[O, o]", before, typed));
+    if (added == 0)
+        return CTL_OK;
+    CTL_COMPLAIN("'", condition, "' is not UTF-8 text");
+    return CTL_USAGE;
 }
 
 static enum ctl_exit add_condition(json_t *where, const char *condition)
@@ -108,11 +118,15 @@ static enum ctl_exit add_condition(json_t *where, const char *condition)
     bool is_pid = ctl_where_pid(value, pid, sizeof(pid));
     for (size_t i = 0; i < sizeof(shorts) / sizeof(shorts[0]); i++) {
         if (strcmp(shorts[i].name, name) == 0) {
-            field = is_pid && shorts[i].pid_field != NULL ? shorts[i].pid_field : shorts[i].field;
+            field = shorts[i].field;
+            if (is_pid && shorts[i].pid_field != NULL) {
+                field = shorts[i].pid_field;
+                value = pid;
+            }
             break;
         }
     }
-    return add(where, field, is_pid ? pid : value, condition);
+    return add(where, field, value, condition);
 }
 
 enum ctl_exit ctl_where(const struct ctl_options *options, int argc, char **argv, json_t **where)
@@ -144,9 +158,14 @@ void ctl_where_fields(struct ctl_text *text)
     char line[128];
 
     for (size_t i = 0; i < sizeof(shorts) / sizeof(shorts[0]); i++) {
+        const char *other = shorts[i].pid_field;
+        if (strchr(shorts[i].name, '.') != NULL)
+            continue;
+        if (other != NULL && strcmp(other, shorts[i].field) == 0)
+            other = NULL;
         snprintf(line, sizeof(line), "  %-13s %s%s%s\n", shorts[i].name, shorts[i].field,
-                 shorts[i].pid_field != NULL ? ", or for a pid " : "",
-                 shorts[i].pid_field != NULL ? shorts[i].pid_field : "");
+                 other != NULL ? ", or for a pid " : "", other != NULL ? other : "");
         ctl_text_add(text, line);
     }
+    ctl_text_add(text, "Several values for one field mean any of them.\n");
 }

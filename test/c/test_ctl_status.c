@@ -29,17 +29,20 @@ static void nodes_are_a_table(void **state)
 {
     (void)state;
     expect(
-        true, "{\"version\":\"0.1.0\",\"store\":{\"records\":12,\"path\":\"/x\"},\"id\":1}",
+        true,
+        "{\"version\":\"0.1.0\",\"store\":{\"records\":12,\"path\":\"/x\"},\"id\":1,"
+        "\"sinks\":[{\"file\":\"/y\"}]}",
         "[{\"name\":\"proxy@db3\",\"connected\":true,\"made\":48213,\"stored\":48200,\"lost\":13,"
-        "\"otp\":\"25\",\"incarnation\":\"6a1f\"},"
+        "\"pending\":0,\"otp\":\"25\",\"incarnation\":\"6a1f\",\"last_seen\":\"now\"},"
         "{\"name\":\"n\xc3\xb6@db4\",\"connected\":false,\"made\":1,\"stored\":1,\"lost\":0}]",
         "version                 0.1.0\n"
         "store.records           12\n"
         "store.path              /x\n"
+        "sinks.file              /y\n"
         "\n"
-        "NODE       CONNECTED   MADE  STORED  LOST  OTP  INCARNATION\n"
-        "proxy@db3  yes        48213   48200    13   25  6a1f\n"
-        "n\xc3\xb6@db4     no             1       1     0    -  -\n");
+        "NODE       CONNECTED   MADE  STORED  PENDING  LOST  OTP  INCARNATION  LAST SEEN\n"
+        "proxy@db3  yes        48213   48200        0    13   25  6a1f         now\n"
+        "n\xc3\xb6@db4     no             1       1        -     0    -  -            -\n");
 }
 
 static void no_node_is_said(void **state)
@@ -51,15 +54,19 @@ static void no_node_is_said(void **state)
 static void hostile_values_are_harmless(void **state)
 {
     (void)state;
-    expect(false, "{\"\\u001b[2J\":\"\\u001b[31m\",\"a\":{\"b\":{\"c\":{\"d\":1}}},\"e\":[1]}",
+    expect(false,
+           "{\"\\u001b[2J\":\"\\u001b[31m\",\"a\":{\"b\":{\"c\":{\"d\":{\"e\":1}}}},\"e\":[1,[[[[2]"
+           "]]]]}",
            "[{\"name\":\"\\u001b]0;x\\u0007\",\"connected\":[],\"made\":{},\"stored\":null,"
-           "\"lost\":\"x\"},7,null]",
+           "\"lost\":\"x\"},"
+           "7,null]",
            "\\x1b[2J                 \\x1b[31m\n"
+           "e                       1\n"
            "\n"
-           "NODE          CONNECTED  MADE  STORED  LOST  OTP  INCARNATION\n"
-           "\\x1b]0;x\\x07  -             -       -     x    -  -\n"
-           "-             -             -       -     -    -  -\n"
-           "-             -             -       -     -    -  -\n");
+           "NODE          CONNECTED  MADE  STORED  PENDING  LOST  OTP  INCARNATION  LAST SEEN\n"
+           "\\x1b]0;x\\x07  -             -       -        -     x    -  -            -\n"
+           "-             -             -       -        -     -    -  -            -\n"
+           "-             -             -       -        -     -    -  -            -\n");
 }
 
 int main(void)

@@ -68,21 +68,35 @@ static void a_pid_chooses_its_field_and_gets_its_brackets(void **state)
            "{\"origin.by\":\"<0.41.0>\",\"process.pid\":\"<0.7.0>\"}");
 }
 
+static void several_values_for_a_field_are_a_list(void **state)
+{
+    (void)state;
+    expect("a@b", CONDITIONS("source=kill", "exit.source=purge", "source=link", "node=c@d"),
+           "{\"node.name\":[\"a@b\",\"c@d\"],\"exit.source\":[\"kill\",\"purge\",\"link\"]}");
+}
+
+static void what_looks_like_a_pid_stays_where_none_is_meant(void **state)
+{
+    (void)state;
+    expect(
+        NULL, CONDITIONS("exit.reason=1.2.3", "name=0.1.0", "origin.supervisor=0.1.0"),
+        "{\"exit.reason\":\"1.2.3\",\"process.name\":\"0.1.0\",\"origin.supervisor\":\"<0.1.0>\"}");
+}
+
 static void node_is_a_condition_too(void **state)
 {
     (void)state;
     expect("proxy@db3", CONDITIONS("source=link"),
            "{\"node.name\":\"proxy@db3\",\"exit.source\":\"link\"}");
-    assert_int_equal(refuse("proxy@db3", "node=x@y", NULL), CTL_USAGE);
 }
 
 static void typed_fields_are_typed(void **state)
 {
     (void)state;
-    expect(NULL, CONDITIONS("exit.truncated=true", "process.trap_exit=false", "chain_length=3"),
-           "{\"exit.truncated\":true,\"process.trap_exit\":false,\"chain_length\":3}");
-    expect(NULL, CONDITIONS("process.name=true", "chain_length=3x"),
-           "{\"process.name\":\"true\",\"chain_length\":\"3x\"}");
+    expect(NULL, CONDITIONS("exit.truncated=true", "process.trap_exit=false", "node.os_pid=3"),
+           "{\"exit.truncated\":true,\"process.trap_exit\":false,\"node.os_pid\":3}");
+    expect(NULL, CONDITIONS("process.name=true", "node.os_pid=3x"),
+           "{\"process.name\":\"true\",\"node.os_pid\":\"3x\"}");
 }
 
 static void bad_conditions_are_refused(void **state)
@@ -95,7 +109,7 @@ static void bad_conditions_are_refused(void **state)
     assert_int_equal(refuse(NULL, "", NULL), CTL_USAGE);
     assert_int_equal(refuse(NULL, "source=\xff", NULL), CTL_USAGE);
     assert_int_equal(refuse(NULL, "\xff=kill", NULL), CTL_USAGE);
-    assert_int_equal(refuse(NULL, "source=kill", "exit.source=link"), CTL_USAGE);
+    assert_int_equal(refuse(NULL, "source=kill", "source=\xff"), CTL_USAGE);
     memset(long_field, 'x', sizeof(long_field));
     memcpy(long_field + sizeof(long_field) - 3, "=v", 3);
     assert_int_equal(refuse(NULL, long_field, NULL), CTL_USAGE);
@@ -125,6 +139,8 @@ int main(void)
         cmocka_unit_test(fields_pass_through),
         cmocka_unit_test(short_names_are_written_out),
         cmocka_unit_test(a_pid_chooses_its_field_and_gets_its_brackets),
+        cmocka_unit_test(several_values_for_a_field_are_a_list),
+        cmocka_unit_test(what_looks_like_a_pid_stays_where_none_is_meant),
         cmocka_unit_test(node_is_a_condition_too),
         cmocka_unit_test(typed_fields_are_typed),
         cmocka_unit_test(bad_conditions_are_refused),
