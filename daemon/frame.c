@@ -82,9 +82,11 @@ static bool next(struct decoder *decoder, struct item *item)
 static json_t *text_value(const struct item *item)
 {
     struct buffer clean = {0};
-    /* jansson refuses what is not UTF-8: the common case costs one look. */
-    json_t *value = json_stringn(item->text, item->length);
+    json_t *value = NULL;
 
+    /* jansson refuses what is not UTF-8: the common case costs one look. */
+    if (memchr(item->text, 0, item->length) == NULL)
+        value = json_stringn(item->text, item->length);
     if (value == NULL) {
         utf8_clean(item->text, item->length, &clean);
         value = memory_check(json_stringn_nocheck(clean.data, clean.length));

@@ -52,6 +52,7 @@ struct sink {
     bool is_socket;
     bool job_reopen;
     bool job_sync;
+    int64_t job_head;    /* the last row when the job began */
     struct buffer batch; /* whole lines */
     size_t offset;       /* how much of them is written */
     int64_t batch_row;   /* the last one's row */
@@ -348,6 +349,9 @@ static void batch_done(struct sink *sink)
         sink->batch.length = 0;
         sink->batch_lines = 0;
         sink->offset = 0;
+    } else if (sink->written < sink->job_head) {
+        /* There are no more rows up to there: row numbers may leave some out. */
+        sink->written = sink->job_head;
     }
     if (sink->failing)
         log_info("%s can be written again", title(sink));
@@ -409,6 +413,7 @@ static void step(struct sink *sink)
     sink->job_reopen = sink->reopen && sink->path != NULL;
     sink->reopen = false;
     sink->job_sync = sync_now;
+    sink->job_head = writer_head(sink->writer);
     sink->sync_due = false;
     sink->busy = true;
     uv_queue_work(sink->loop, &sink->work, work, on_worked);

@@ -453,7 +453,7 @@ int store_apply(struct store *store, struct change *changes, size_t count, int64
 
 int64_t store_head(struct store *store)
 {
-    int64_t head = pragma_number(store->database, "SELECT seq FROM sqlite_sequence");
+    int64_t head = pragma_number(store->database, "SELECT coalesce(max(row), 0) FROM exits");
 
     return head > 0 ? head : 0;
 }

@@ -11,7 +11,7 @@ static size_t sequence(const unsigned char *text, size_t length, size_t *bad)
 
     *bad = 1;
     if (text[0] < 0x80)
-        return 1;
+        return text[0] != 0;
     if (text[0] >= 0xc2 && text[0] <= 0xdf)
         need = 2;
     else if (text[0] >= 0xe0 && text[0] <= 0xef)

@@ -1,0 +1,28 @@
+# What tests coronerd. Included by daemon/module.mk.
+
+DAEMON_TESTS := test_daemon_frame test_daemon_record test_daemon_text test_daemon_query test_daemon_store
+
+$(SAN)/test/%: $(SAN)/test/%.o $(DAEMON_SAN_OBJECTS)
+	@mkdir -p $(@D)
+	$(CC) $(DAEMON_SAN_FLAGS) -o $@ $^ -lcmocka $(DAEMON_LIBS)
+
+$(B)/test/daemon/%: $(OBJ)/test-daemon/%.o $(DAEMON_OBJECTS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(DAEMON_LIBS)
+
+$(SAN)/test/%.o: test/c/%.c
+	@mkdir -p $(@D)
+	$(CC) $(DAEMON_CFLAGS) $(DAEMON_SAN_FLAGS) -MMD -MP -c -o $@ $<
+
+$(OBJ)/test-daemon/%.o: test/c/%.c
+	@mkdir -p $(@D)
+	$(CC) $(DAEMON_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+.SECONDARY: $(DAEMON_TESTS:%=$(SAN)/test/%.o) $(DAEMON_TESTS:%=$(OBJ)/test-daemon/%.o)
+-include $(wildcard $(SAN)/test/*.d $(OBJ)/test-daemon/*.d)
+
+# The unit tests with the sanitizers and under valgrind; then the real daemon, built with the sanitizers.
+.PHONY: test-daemon
+test-daemon: priv/coronerd $(SAN)/coronerd $(DAEMON_TESTS:%=$(SAN)/test/%) $(DAEMON_TESTS:%=$(B)/test/daemon/%)
+	@/usr/bin/python3 test/e2e/daemon_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd \
+		$(DAEMON_TESTS:%=--unit $(SAN)/test/%) $(DAEMON_TESTS:%=--valgrind $(B)/test/daemon/%)
