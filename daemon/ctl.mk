@@ -53,7 +53,7 @@ $(B)/test/ctl-asan/coronerctl: $(CTL_SOURCES:%=$(OBJ)/ctl-asan/%.o)
 	$(CTL_TESTED:%=$(OBJ)/$(flavour)/%.o))
 
 .PHONY: test-ctl
-test-ctl: priv/coronerctl $(B)/test/ctl-asan/coronerctl $(CTL_TESTS:%=$(B)/test/ctl-asan/%) $(CTL_TESTS:%=$(B)/test/ctl-plain/%)
+test-ctl: all $(B)/test/ctl-asan/coronerctl $(CTL_TESTS:%=$(B)/test/ctl-asan/%) $(CTL_TESTS:%=$(B)/test/ctl-plain/%)
 	@/usr/bin/python3 test/e2e/ctl_test.py --ctl $(B)/test/ctl-asan/coronerctl \
 		$(CTL_TESTS:%=--unit $(B)/test/ctl-asan/%) \
 		$(CTL_TESTS:%=--valgrind $(B)/test/ctl-plain/%)

@@ -303,12 +303,12 @@ static void read_error(struct ctl_term answer, char *code, size_t size, struct c
     struct ctl_term tag;
     struct ctl_term error;
     struct ctl_term part;
-    char sentence[1024];
 
     code[0] = '\0';
     if (ctl_term_element(answer, 2, 0, &tag) == 0 && ctl_term_is_atom(tag, "error") &&
         ctl_term_element(answer, 2, 1, &error) == 0 && ctl_term_element(error, 2, 0, &part) == 0 &&
         ctl_term_bytes(part, code, size) >= 0 && ctl_term_element(error, 2, 1, &part) == 0) {
+        char sentence[1024];
         int length = ctl_term_bytes(part, sentence, sizeof(sentence));
         if (length >= 0) {
             ctl_text_foreign(text, sentence, (size_t)length, sizeof(sentence));

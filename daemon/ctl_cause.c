@@ -173,6 +173,10 @@ static void add_site(struct ctl_text *text, const struct ctl_cause *cause)
     const json_t *line = find(cause, "by_line");
     const char *function = find_text(cause, "by_function");
 
+    /* That exit/2 was called is in the sentence. */
+    if (function != NULL && strncmp(function, "erlang:exit/", 12) == 0 &&
+        (strcmp(cause->source, "kill") == 0 || strcmp(cause->source, "exit_signal") == 0))
+        function = NULL;
     if (call == NULL && function == NULL)
         return;
     ctl_text_add(text, "  (");

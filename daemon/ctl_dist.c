@@ -395,7 +395,6 @@ static int receive(struct ctl_dist *dist, struct ctl_term *message)
 static int send_call(struct ctl_dist *dist, const char *module, const char *function,
                      const ei_x_buff *arguments)
 {
-    char server[] = "rex";
     ei_x_buff request;
     int error = ENOMEM;
 
@@ -407,6 +406,7 @@ static int send_call(struct ctl_dist *dist, const char *module, const char *func
         ei_x_encode_tuple_header(&request, 5) == 0 && ei_x_encode_atom(&request, "call") == 0 &&
         ei_x_encode_atom(&request, module) == 0 && ei_x_encode_atom(&request, function) == 0 &&
         ei_x_append(&request, arguments) == 0 && ei_x_encode_atom(&request, "user") == 0) {
+        char server[] = "rex";
         dist->link.error = 0;
         if (ei_reg_send_tmo(&dist->self, dist->fd, server, request.buff, request.index,
                             CTL_DIST_CALL_MS) == 0)

@@ -895,6 +895,120 @@ def a_node_that_may_not_read_the_application_is_told():
 
 
 # ---------------------------------------------------------------------------------------------------
+# The real coronerd and the real application, where they are built.
+
+CORONERD = os.path.join(ROOT, "priv", "coronerd")
+APPLICATION = os.path.join(ROOT, "_build", "default", "lib", "coroner")
+
+
+def real(function):
+    if os.path.exists(CORONERD) and os.path.exists(os.path.join(APPLICATION, "ebin", "coroner.app")):
+        TESTS.append(function)
+    return function
+
+
+class RealDaemon:
+    def __enter__(self):
+        self.home = tempfile.mkdtemp(prefix="coronerd", dir=WORK)
+        self.query, self.ingest = os.path.join(self.home, "query.sock"), os.path.join(self.home, "ingest.sock")
+        self.child = subprocess.Popen([CORONERD, "--listen", self.ingest, "--query", self.query,
+                                       "--store", os.path.join(self.home, "exits.db")], stderr=subprocess.PIPE)
+        line = self.child.stderr.readline()
+        while line and b"ready" not in line:
+            line = self.child.stderr.readline()
+        check(line, "coronerd did not start")
+        self.drain = threading.Thread(target=self.child.stderr.read, daemon=True)
+        self.drain.start()
+        return self
+
+    def run(self, *args, **kw):
+        return ctl("--query", self.query, *args, **kw)
+
+    def __exit__(self, *_):
+        self.child.kill()
+        self.child.wait()
+        self.drain.join(10)
+        self.child.stderr.close()
+
+
+@real
+def a_kill_in_an_attached_node_is_told_by_the_daemon():
+    with RealDaemon() as daemon, Node() as node:
+        node.eval("register(before, spawn(fun() -> receive after infinity -> ok end end))")
+        expect(node.attach("--app", APPLICATION, "--ingest", daemon.ingest), 0,
+               ["coroner is attached to " + node.name, "processes and every new one", "sends to     " + daemon.ingest])
+        expect(node.attach("--app", APPLICATION, "--ingest", daemon.ingest), 0, "was attached already")
+        with tailing(daemon_with_path(daemon.query), "name=victim") as tail:
+            wait_for_subscription(daemon)
+            pid = node.eval("register(victim, V = spawn(fun() -> receive after infinity -> ok end end)), V")
+            node.eval("register(killer, spawn(fun() -> receive go -> exit(whereis(victim), kill), receive stop -> ok end end "
+                      "end)), killer ! go, M = monitor(process, %s), receive {'DOWN', M, _, _, R} -> R end"
+                      % ("list_to_pid(\"%s\")" % pid))
+            line = tail.stdout.readline().decode()
+            check("victim" in line and "killed" in line and pid in line, line)
+        _, out, _ = expect(daemon.run("why", "victim"), 0, ["%s victim  exited: killed" % pid, "was killed by ", " killer with exit(Pid, kill)"])
+        check(daemon.run("why", pid)[1] == out)
+        check(daemon.run("why", pid, "--node", node.name)[1] == out)
+        expect(daemon.run("why", pid, "--node", "other@host"), 1)
+        expect(daemon.run("why", "no_such_name"), 1, err="no exit of no_such_name is recorded")
+        record = json.loads(daemon.run("why", "victim", "--json")[1])
+        check((record["schema"], record["process"]["pid"], record["origin"]["source"]) == ("coroner.exit/1", pid, "kill"), record)
+        for conditions in (["source=kill", "name=victim"], ["pid=" + pid], ["by=killer"], ["source=kill", "source=purge", "by=killer"],
+                           ["--since", "-1h", "name=victim"], ["--order", "asc", "name=victim", "--limit", "1"]):
+            _, out, _ = expect(daemon.run("query", "--json", *conditions), 0)
+            check([json.loads(line)["id"] for line in out.splitlines()] == [record["id"]], conditions, out)
+        expect(daemon.run("query", "name=victim", "--until", "-1h"), 1)
+        expect(daemon.run("query", "nonsense=1"), 64, err="there is no field 'nonsense'")
+        expect(daemon.run("query", "--since", "yesterday"), 64, err="since")
+        expect(daemon.run("status"), 0, ["version", "NODE", node.name])
+        status = json.loads(expect(daemon.run("status", "--json"), 0)[1])
+        (entry,) = status["nodes"]
+        check(entry["made"] == entry["stored"] + entry["lost"] + entry["pending"] and entry["connected"], entry)
+        expect(node.detach(), 0, "detached")
+
+
+def daemon_with_path(path):
+    return type("Path", (), {"path": path})
+
+
+def wait_for_subscription(daemon):
+    """Until coronerd counts one: each answer is waited for."""
+    for _ in range(10000):
+        if json.loads(daemon.run("status", "--json")[1])["query"]["subscriptions"] == 1:
+            return
+    raise AssertionError("nobody subscribes")
+
+
+@real
+def detaching_leaves_the_node_as_it_was():
+    look = ("{lists:sort([M || {M, _} <- code:all_loaded(), lists:prefix(\"coroner\", atom_to_list(M))]), "
+            "[P || P <- processes(), erlang:trace_info(P, flags) =/= {flags, []}], "
+            "[A || {A, _, _} <- application:loaded_applications(), A =:= coroner], "
+            "[N || N <- registered(), lists:prefix(\"coroner\", atom_to_list(N))], code:get_path() -- Path}")
+    with RealDaemon() as daemon, Node() as node:
+        path = node.eval("persistent_term:put(ctl_path, code:get_path()), ok")
+        check(path == "ok", path)
+        look = look.replace("-- Path", "-- persistent_term:get(ctl_path)")
+        before = node.eval(look)
+        check(before == "{[],[],[],[],[]}", before)
+        for _ in range(3):
+            expect(node.attach("--app", APPLICATION, "--ingest", daemon.ingest), 0, "attached")
+            check(node.eval(look) != before)
+            expect(node.detach(), 0, "nothing of it is left")
+            after = node.eval(look)
+            check(after == before, after)
+
+
+@real
+def tail_says_that_the_daemon_went_away():
+    with RealDaemon() as daemon, tailing(daemon_with_path(daemon.query)) as tail:
+        wait_for_subscription(daemon)
+        daemon.child.kill()
+        _, err = tail.communicate(timeout=30)
+        check(tail.returncode == 69 and b"went away" in err, tail.returncode, err)
+
+
+# ---------------------------------------------------------------------------------------------------
 # Nodes that say what no real one would.
 
 
