@@ -602,6 +602,7 @@ class Node:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=self.home,
             env=dict(erlang_environment(), HOME=self.home), user=NOBODY if as_nobody else None,
             group=NOBODY if as_nobody else None, extra_groups=[] if as_nobody else None)
+        KEEP.callback(self.close)  # also when a signal comes before anybody entered it
         self.env = {"HOME": self.home, "ERL_EPMD_PORT": str(EPMD_PORT)}
 
     def __enter__(self):
@@ -631,12 +632,12 @@ class Node:
     def close(self):
         self.child.kill()
         self.child.wait()
-        self.child.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.child.stdin.close()
         self.child.stdout.close()
 
     def __exit__(self, *_):
-        with contextlib.suppress(BrokenPipeError):
-            self.close()
+        self.close()
 
 
 def prepare_erlang():
@@ -913,6 +914,7 @@ class RealDaemon:
         self.query, self.ingest = os.path.join(self.home, "query.sock"), os.path.join(self.home, "ingest.sock")
         self.child = subprocess.Popen([CORONERD, "--listen", self.ingest, "--query", self.query,
                                        "--store", os.path.join(self.home, "exits.db")], stderr=subprocess.PIPE)
+        KEEP.callback(self.child.kill)
         line = self.child.stderr.readline()
         while line and b"ready" not in line:
             line = self.child.stderr.readline()
