@@ -13,17 +13,17 @@ exec 3>&1 1>&2
 # shellcheck source=test/proxy/lib.sh
 . test/proxy/lib.sh
 
-step() { say "" "== $*"; }
+step() { printf '\n== %s\n' "$*" >&2; }
 
 rig_on_exit() {
     if [ "$1" != 0 ]; then
         rig_logs 25
-        say "" "The demonstration failed (exit code $1); above are the ends of the logs."
+        step "The demonstration failed (exit code $1); above are the ends of the logs"
     fi
 }
 
-# busy_lost: the client that was in the middle of a command has lost its connection.
-lost_its_connection() { # USER PID
+# lost_its_connection USER PID: the client that was in the middle of a command has got an error for it.
+lost_its_connection() {
     local status=0
     wait "$2" || status=$?
     rig_ended "$2"
@@ -44,10 +44,6 @@ recorded() {
     for pid in "$@"; do
         await_line "$RECORDS" "$CORONERD_PID" "\"process\": ?\{[^}]*\"pid\": ?\"$pid\"" >/dev/null
     done
-}
-
-why() {
-    priv/coronerctl --query "$QUERY" why "$1"
 }
 
 main() {
@@ -88,13 +84,16 @@ main() {
     rig_started "$CORONERD_PID"
     await_line "$RIG/log/coronerd.log" "$CORONERD_PID" 'ready: coronerd' >/dev/null
     priv/coronerctl attach "$PROXY_NODE" --cookie-file "$HOME/.erlang.cookie" --ingest "$INGEST"
+    # Of processes that lived before, coroner is sure a second later: until then, something may happen to
+    # them of which it has not seen the beginning. These turns take longer than that.
+    steady_turn 250
 
     step "The hot upgrade to release 1.1"
     proxy_upgrade_install
     say "release_handler:install_release(\"1.1\") has loaded ump_proxy_session anew; bob's session is still in the old code."
     proxy_match true "is_process_alive(list_to_pid(\"$BOB_SESSION\"))"
     # All that is said from here on is said to the new code.
-    steady_turn
+    steady_turn 1
     proxy_upgrade_make_permanent
     say "release_handler:make_permanent(\"1.1\") has purged the old code."
     proxy_await_end "$BOB_SESSION" "$BOB_SERVER"
@@ -117,7 +116,7 @@ SHELL
     in_crash_log "$DAN_SERVER"
 
     step "The others have not noticed"
-    steady_turn
+    steady_turn 1
     steady_end
     printf "SELECT 'still here', CONNECTION_ID();\n" >&"$IDA_IN"
     await_line "$RIG/ida.out" "$IDA_PID" '^still here'
@@ -126,8 +125,9 @@ SHELL
     step "What coroner says"
     recorded "$BOB_SESSION" "$BOB_SERVER" "$DAN_SESSION" "$DAN_SERVER"
     proxy_match ok 'coroner:sync(10000)'
-    why "$BOB_SERVER"
-    why "$DAN_SERVER"
+    priv/coronerctl --query "$QUERY" why "$BOB_SERVER"
+    say
+    priv/coronerctl --query "$QUERY" why "$DAN_SERVER"
 
     step "Coroner leaves the proxy, and everything ends"
     RELEASE_HANDLER=$(proxy_eval 'pid_to_list(whereis(release_handler)).' | tr -d '"')

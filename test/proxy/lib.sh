@@ -167,6 +167,7 @@ mariadb_start() {
         say "mariadb-install-db failed"
         return 1
     fi
+    rm "$RIG/log/mariadb-install.log"
     mariadb_run
     mariadb --no-defaults -S "$MARIADB_SOCKET" -u root <<'SQL'
 CREATE DATABASE shop;
@@ -256,7 +257,7 @@ ARGS
 # proxy_eval EXPRESSIONS: erl_call's own answer is "{ok, Value}" without a newline.
 proxy_eval() {
     local answer
-    answer=$(timeout "$RIG_PATIENCE" erl_call -n "$PROXY_NODE" -e <<<"$1")
+    answer=$(timeout --foreground "$RIG_PATIENCE" erl_call -n "$PROXY_NODE" -e <<<"$1")
     case "$answer" in
     '{ok, '*'}')
         answer=${answer#'{ok, '}
@@ -368,14 +369,15 @@ steady_start() {
     done
 }
 
-# steady_turn: returns when every steady client has begun and ended a turn since.
+# steady_turn [N]: returns when every steady client has begun and ended N turns since, one if not given. A
+# turn takes 5 ms at least.
 steady_turn() {
-    local i user turn
+    local i user turn more=${1:-1}
     for i in "${!steady_users[@]}"; do
         user=${steady_users[i]}
         turn=$(tail -n 1 "$RIG/$user.progress" | cut -d ' ' -f 1)
         # The next turn may have begun already, the one after it has not.
-        if ! await_line "$RIG/$user.progress" "${steady_pids[i]}" "^$((turn + 2)) " >/dev/null; then
+        if ! await_line "$RIG/$user.progress" "${steady_pids[i]}" "^$((turn + more + 1)) " >/dev/null; then
             cat "$RIG/log/$user.log" >&2
             return 1
         fi

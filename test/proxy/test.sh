@@ -168,7 +168,7 @@ an_upgrade_kills_the_busy_session_alone() {
     proxy_upgrade_install
     # Nobody has died of it, and all but the busy and the idle one are in 1.1 now.
     proxy_match '[true, true]' "[is_process_alive(list_to_pid(P)) || P <- [\"$SESSION\", \"$SERVER\"]]"
-    steady_turn
+    steady_turn 1
     # The busy one has ended when make_permanent has purged.
     proxy_upgrade_make_permanent
     proxy_await_end "$SESSION" "$SERVER"
@@ -176,7 +176,7 @@ an_upgrade_kills_the_busy_session_alone() {
     grep -q 'ERROR 2013 .*Lost connection' "$RIG/bob.out" || fail "no clean error: $(cat "$RIG/bob.out")"
     await_line "$PROXY_LOG" "$PROXY_PID" '^\*\* killed' >/dev/null
 
-    steady_turn
+    steady_turn 1
     steady_end
     echo "SELECT 'after', CONNECTION_ID();" >&"$IDLE_IN"
     await_line "$RIG/carol.out" "$idle" '^after' >/dev/null
