@@ -354,6 +354,8 @@ int main(int argc, char **argv)
     if (exit_code >= 0)
         return exit_code;
     signal(SIGPIPE, SIG_IGN);
+    /* A limit on file sizes is an error to handle, as a full disk is. */
+    signal(SIGXFSZ, SIG_IGN);
     raise_descriptor_limit();
 
     daemon = memory_zeroed(sizeof(*daemon));

@@ -108,10 +108,13 @@ static json_t *read_array(struct decoder *decoder, uint64_t count, unsigned dept
 {
     json_t *array = memory_check(json_array());
     struct item item;
-    json_t *value;
 
     while (count-- > 0) {
-        if (!next(decoder, &item) || (value = read_value(decoder, &item, depth)) == NULL) {
+        json_t *value = NULL;
+
+        if (next(decoder, &item))
+            value = read_value(decoder, &item, depth);
+        if (value == NULL) {
             json_decref(array);
             return NULL;
         }

@@ -384,15 +384,16 @@ static void on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
 
 static void on_end(struct connection *connection)
 {
-    char who[128];
-
     if (connection->used > 0) {
         refuse(connection, "it ended in the middle of a frame");
         return;
     }
-    if (connection->hello != NULL)
+    if (connection->hello != NULL) {
+        char who[128];
+
         log_info("%s %s", describe(connection, who),
                  connection->said_bye ? "said goodbye" : "disconnected");
+    }
     connection->ended = true;
     uv_read_stop((uv_stream_t *)&connection->pipe);
     if (connection->changes == 0)

@@ -395,14 +395,15 @@ static enum query_step why_answer(const struct lookup *lookup, struct query_cont
 static enum query_step why_step(void *state, struct query_context *context)
 {
     struct lookup *lookup = state;
-    int64_t row, by_module = 0;
+    int64_t row;
 
     row = newest(context->reader, lookup,
                  lookup->name ? "SELECT row FROM exits WHERE name = ?1"
                               : "SELECT row FROM exits WHERE pid = ?1");
     if (row >= 0 && lookup->name) {
-        by_module =
+        int64_t by_module =
             newest(context->reader, lookup, "SELECT row FROM exits WHERE initial_module = ?1");
+
         if (by_module < 0 || by_module > row)
             row = by_module;
     }

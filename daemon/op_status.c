@@ -37,7 +37,7 @@ static void *nodes_begin(void *cookie, const json_t *request, struct reply_error
     return ingest_connected(parts->ingest);
 }
 
-static json_t *text(sqlite3_stmt *statement, int column)
+static json_t *text_column(sqlite3_stmt *statement, int column)
 {
     const char *value = (const char *)sqlite3_column_text(statement, column);
 
@@ -81,10 +81,11 @@ static void node_line(const json_t *connected, sqlite3_stmt *statement, struct r
         reply,
         memory_check(json_pack(
             "{s{so so so sI so sI sb sb sI sI sI sI so so so}}", "node", "name",
-            text(statement, NODE), "incarnation", text(statement, INCARNATION), "host",
-            text(statement, HOST), "os_pid", (json_int_t)sqlite3_column_int64(statement, OS_PID),
-            "otp", text(statement, OTP), "uid", (json_int_t)sqlite3_column_int64(statement, UID),
-            "connected", json_object_get(connected, incarnation) != NULL, "ended",
+            text_column(statement, NODE), "incarnation", text_column(statement, INCARNATION),
+            "host", text_column(statement, HOST), "os_pid",
+            (json_int_t)sqlite3_column_int64(statement, OS_PID), "otp", text_column(statement, OTP),
+            "uid", (json_int_t)sqlite3_column_int64(statement, UID), "connected",
+            json_object_get(connected, incarnation) != NULL, "ended",
             sqlite3_column_int(statement, ENDED), "made", (json_int_t)made, "stored",
             (json_int_t)stored, "lost", (json_int_t)lost, "pending",
             (json_int_t)(made - stored - lost), "first_seen",

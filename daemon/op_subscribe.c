@@ -86,7 +86,6 @@ static bool skip(struct subscription *subscription, struct query_context *contex
 {
     sqlite3_stmt *statement =
         prepare(context->reader, "SELECT count(*)", &subscription->filter, "");
-    char resume[CURSOR_SIZE];
     bool counted;
 
     if (statement == NULL)
@@ -94,6 +93,8 @@ static bool skip(struct subscription *subscription, struct query_context *contex
     bind_all(statement, subscription, context->head);
     counted = sqlite3_step(statement) == SQLITE_ROW;
     if (counted) {
+        char resume[CURSOR_SIZE];
+
         cursor_format(subscription->row, false, resume);
         reply_notice(context->reply,
                      memory_check(json_pack("{s{sI ss}}", "lagged", "dropped",

@@ -20,6 +20,7 @@
 
 /* One request that is being answered. */
 struct task {
+    json_t *request; /* until its turn comes */
     const struct query_op *op;
     void *state;
     struct reply reply;
@@ -27,6 +28,7 @@ struct task {
     json_t *id;
     unsigned spent_ms; /* on threads */
     bool answered;     /* only its turn to be written is missing */
+    bool subscribed;   /* it is in the list of subscriptions */
     bool wake;         /* a waiting subscription: there may be something new */
     bool lagging;
     struct task *next;
@@ -100,6 +102,7 @@ static void task_free(struct task *task)
     if (task->state != NULL)
         task->op->end(task->state);
     reply_clear(&task->reply);
+    json_decref(task->request);
     json_decref(task->id);
     free(task);
 }
@@ -253,7 +256,7 @@ static void take_output(struct connection *connection, struct reply *reply)
 
 static void finish_task(struct connection *connection, struct task *task)
 {
-    if (!task->answered && task->op->subscribes) {
+    if (task->subscribed) {
         unlink_task(&connection->subscriptions, task);
         connection->subscription_count--;
     } else {
@@ -354,27 +357,6 @@ static void run_waiting(struct query *query)
     free_if_last(query);
 }
 
-static void run_task(struct connection *connection, struct task *task)
-{
-    struct query *query = connection->query;
-
-    if (task->answered) {
-        finish_task(connection, task);
-    } else if (task->op->on_thread) {
-        connection->running = task;
-        connection->in_turn = true;
-        connection->turn_next = NULL;
-        *query->turn_last = connection;
-        query->turn_last = &connection->turn_next;
-        run_waiting(query);
-    } else {
-        struct query_context context = {
-            .head = writer_head(query->writer), .reply = &task->reply, .error = &task->error};
-
-        after_step(connection, task, task->op->step(task->state, &context));
-    }
-}
-
 static struct task *next_task(struct connection *connection)
 {
     struct task *subscription = connection->subscriptions;
@@ -388,6 +370,7 @@ static struct task *next_task(struct connection *connection)
 }
 
 static bool take_line(struct connection *connection);
+static void run_task(struct connection *connection, struct task *task);
 
 /*
  * Do what can be done for this connection: answer while nothing waits to be written to it, so that
@@ -395,9 +378,9 @@ static bool take_line(struct connection *connection);
  */
 static void pump(struct connection *connection)
 {
-    struct task *task;
-
     while (!connection->closing && !connection->writing && connection->running == NULL) {
+        struct task *task;
+
         while (!connection->close_soon && connection->task_count < TASKS_MAX &&
                connection->out.length < REPLY_BATCH_BYTES && take_line(connection))
             ;
@@ -536,19 +519,57 @@ static void append_task(struct task **list, struct task *task)
     *list = task;
 }
 
-static void add_task(struct connection *connection, struct task *task)
+static void begin_turn(struct connection *connection, struct task *task)
 {
-    append_task(&connection->tasks, task);
-    connection->task_count++;
+    json_t *request = task->request;
+
+    task->request = NULL;
+    switch (begin_task(connection, task, request)) {
+    case BEGUN:
+        if (!task->op->subscribes)
+            break;
+        unlink_task(&connection->tasks, task);
+        connection->task_count--;
+        append_task(&connection->subscriptions, task);
+        connection->subscription_count++;
+        task->subscribed = true;
+        task->wake = true;
+        break;
+    case BEGUN_FAILED:
+        connection->query->errors++;
+        reply_failed(&task->reply, &task->error);
+        finish_task(connection, task);
+        break;
+    case BEGUN_ANSWERED:
+        unlink_task(&connection->tasks, task);
+        connection->task_count--;
+        task_free(task);
+        break;
+    }
+    json_decref(request);
 }
 
-/* A request that could not begin still has its turn: answers come in the order of the requests. */
-static void answer_failed(struct connection *connection, struct task *task)
+static void run_task(struct connection *connection, struct task *task)
 {
-    connection->query->errors++;
-    reply_failed(&task->reply, &task->error);
-    task->answered = true;
-    add_task(connection, task);
+    struct query *query = connection->query;
+
+    if (task->request != NULL) {
+        begin_turn(connection, task);
+    } else if (task->answered) {
+        finish_task(connection, task);
+    } else if (task->op->on_thread) {
+        connection->running = task;
+        connection->in_turn = true;
+        connection->turn_next = NULL;
+        *query->turn_last = connection;
+        query->turn_last = &connection->turn_next;
+        run_waiting(query);
+    } else {
+        struct query_context context = {
+            .head = writer_head(query->writer), .reply = &task->reply, .error = &task->error};
+
+        after_step(connection, task, task->op->step(task->state, &context));
+    }
 }
 
 static void take_request(struct connection *connection, const char *line, size_t length)
@@ -560,39 +581,27 @@ static void take_request(struct connection *connection, const char *line, size_t
 
     query->requests++;
     reply_init(&task->reply, NULL, false);
-    if (!json_is_object(request)) {
+    if (json_is_object(request)) {
+        /* Answers come in the order of the requests, refusals too: it begins when its turn comes.
+         */
+        task->request = request;
+        task->id = json_incref(json_object_get(request, "id"));
+        if (task->id == NULL)
+            task->id = json_null();
+    } else {
         if (request == NULL)
             reply_error_set(&task->error, "bad_json", NULL, "not JSON: %.160s", why.text);
         else
             reply_error_set(&task->error, "bad_json", NULL, "a request is a JSON object");
-        answer_failed(connection, task);
+        reply_failed(&task->reply, &task->error);
+        task->answered = true;
+        query->errors++;
         /* Whoever sends this does not speak the protocol: no guessing at where it may go on. */
         connection->close_soon = true;
         json_decref(request);
-        return;
     }
-
-    task->id = json_incref(json_object_get(request, "id"));
-    if (task->id == NULL)
-        task->id = json_null();
-    switch (begin_task(connection, task, request)) {
-    case BEGUN:
-        if (task->op->subscribes) {
-            task->wake = true;
-            append_task(&connection->subscriptions, task);
-            connection->subscription_count++;
-        } else {
-            add_task(connection, task);
-        }
-        break;
-    case BEGUN_FAILED:
-        answer_failed(connection, task);
-        break;
-    case BEGUN_ANSWERED:
-        task_free(task);
-        break;
-    }
-    json_decref(request);
+    append_task(&connection->tasks, task);
+    connection->task_count++;
 }
 
 static void fail_and_close(struct connection *connection, const char *code, const char *sentence)

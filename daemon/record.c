@@ -161,7 +161,9 @@ static bool fits_types(const json_t *value, unsigned types)
 
 static int compare_key(const void *key, const void *entry)
 {
-    return strcmp(key, ((const struct key_type *)entry)->key);
+    const struct key_type *type = entry;
+
+    return strcmp(key, type->key);
 }
 
 static unsigned types_of(const char *key)

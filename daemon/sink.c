@@ -205,7 +205,6 @@ static int look_at_end(struct sink *sink, char *why)
     struct stat status;
     const char *newline, *line;
     ssize_t length;
-    int64_t row;
 
     if (fstat(sink->fd, &status) != 0 || status.st_size == 0)
         return 0;
@@ -216,6 +215,8 @@ static int look_at_end(struct sink *sink, char *why)
 
     newline = memrchr(tail, '\n', (size_t)length);
     if (newline != NULL) {
+        int64_t row;
+
         line = newline > tail ? memrchr(tail, '\n', (size_t)(newline - tail)) : NULL;
         line = line != NULL ? line + 1 : tail;
         row = row_of(sink, line, (size_t)(newline - line));

@@ -225,7 +225,6 @@ static void on_written(uv_work_t *work, int status)
 static void begin(struct writer *writer)
 {
     bool cursors_noted = false;
-    void (*drained)(void *cookie);
 
     if (writer->busy || uv_is_active((uv_handle_t *)&writer->retry))
         return;
@@ -236,7 +235,9 @@ static void begin(struct writer *writer)
                           !uv_is_active((uv_handle_t *)&writer->cursor_timer)))
         queue_cursors(writer);
     if (writer->first == NULL) {
-        if ((drained = writer->drained) != NULL) {
+        void (*drained)(void *cookie) = writer->drained;
+
+        if (drained != NULL) {
             writer->drained = NULL;
             drained(writer->drained_cookie);
         }

@@ -145,13 +145,9 @@ class FakeNode:
     def _fill(self):
         if not self.hello_acked or len(self.outgoing) > 65536:
             return
-        for seq, data in self.outbox.items():
-            if seq <= self.sent:
-                continue
-            self.outgoing += data
-            self.sent = seq
-            if len(self.outgoing) > 262144:
-                break
+        while self.sent < self.made and len(self.outgoing) <= 262144:
+            self.sent += 1
+            self.outgoing += self.outbox.get(self.sent, b"")
 
     def _on_frame(self, array):
         if array[0] == ERROR:
