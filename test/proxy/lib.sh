@@ -53,6 +53,7 @@ rig_open() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
     trap 'exit 129' HUP
+    trap 'exit 141' PIPE
 }
 
 # rig_started PID: the process is ours to end.
@@ -80,7 +81,7 @@ rig_stop() {
 rig_close() {
     local code=$? i
     trap - EXIT
-    trap '' INT TERM HUP
+    trap '' INT TERM HUP PIPE
     if declare -F rig_on_exit >/dev/null; then
         rig_on_exit "$code" || true
     fi
