@@ -1,8 +1,8 @@
 # The C of the node without a VM: unit tests with AddressSanitizer and UBSan, under valgrind, and, where threads
 # meet, with ThreadSanitizer. test/c/node/run.py runs them.
 
-NODE_C_TESTS := test_linkset test_intern test_text test_cbor test_record
-NODE_C_THREADED :=
+NODE_C_TESTS := $(patsubst test/c/node/%.c,%,$(wildcard test/c/node/test_*.c))
+NODE_C_THREADED := $(filter test_threads test_uplink,$(NODE_C_TESTS))
 NODE_C_HELPERS := alloc_libc check decode names_fake
 NODE_C_PURE := $(PURE_SOURCES:c_src/%.c=%)
 # Quoted includes only: libcbor and we have a cbor.h each.
