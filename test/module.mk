@@ -1,1 +1,10 @@
-# see Makefile
+# How it is tested. Each kind of test has rules of its own; all of them end with "N passed, N failed".
+
+-include test/erlang/module.mk
+-include test/proxy/module.mk
+-include test/c/node/module.mk
+
+# Everything. The counts of the parts are added up; the last line is "N passed, N failed".
+.PHONY: test
+test:
+	@test/run.sh
