@@ -2,7 +2,7 @@
 
 ERL_TESTS := $(wildcard test/erlang/*.erl)
 ERL_TEST_BEAMS := $(ERL_TESTS:test/erlang/%.erl=$(B)/test/ebin/%.beam)
-SUITES := $(patsubst test/erlang/%.erl,%,$(wildcard test/erlang/*_tests.erl))
+SUITES := source_tests
 
 $(B)/test/ebin/%.beam: test/erlang/%.erl test/erlang/module.mk
 	@mkdir -p $(@D)
