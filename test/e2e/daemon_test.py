@@ -1212,6 +1212,31 @@ def test_stdout(s):
 
 
 @test
+def test_second_sigterm_ends_at_once(s):
+    """What a reader of stdout did not take stays in the store for the next run."""
+    daemon = s.start(out="-", stdout=subprocess.PIPE)
+    s.undo.callback(daemon.process.stdout.close)
+    node = FakeNode(daemon.ingest)
+    for _ in range(3000):
+        node.make()
+    check(node.connect() and node.deliver())
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.wait_log("finishing what has come")
+    daemon.process.send_signal(signal.SIGTERM)
+    equal(daemon.wait(), 74)
+    equal(len(daemon.logged("error: ")), 1)
+    check(not os.path.exists(daemon.ingest) and not os.path.exists(daemon.query), "sockets are left")
+    seen = {check_line(line, schema=False)["id"] for line in daemon.process.stdout.read().splitlines(keepends=True)
+            if line.endswith(b"\n")}
+    again = s.start(out="-", stdout=subprocess.PIPE)
+    s.undo.callback(again.process.stdout.close)
+    while len(seen) < 3000:
+        seen.add(check_line(again.process.stdout.readline(), schema=False)["id"])
+    equal(seen, set(again.rows()))
+    again.stop()
+
+
+@test
 def test_full_disk(s):
     """A store or file that cannot grow: nothing is acknowledged that is not stored, and when there is
     room again everything goes on."""
