@@ -415,12 +415,25 @@ static void tell_peers(struct coroner *coroner, struct entry *entry, struct reco
     }
 }
 
-/* An erpc worker that answered ends with {Ref, return, Result} (erpc:execute_call/4, OTP 23 and later). */
-static bool is_rpc_worker(const struct coroner *coroner, uint32_t initial_call)
+static bool is_erpc(const struct coroner *coroner, uint32_t number)
 {
-    const struct function *call = intern_function_of(coroner->intern, initial_call);
+    const struct function *function = intern_function_of(coroner->intern, number);
 
-    return call == NULL || call->module == atoms.erpc;
+    return function != NULL && function->module == atoms.erpc;
+}
+
+/*
+ * An erpc worker that answered ends with {Ref, return, Result}: erpc:execute_call/4 (OTP 23 and later), in which
+ * it was started or from which it calls exit/1. Where neither is known it is taken for one: its reason is
+ * somebody's data.
+ */
+static bool is_rpc_worker(const struct coroner *coroner, const struct entry *entry)
+{
+    const struct evidence *own = own_word(entry);
+
+    if (entry->initial_call == INTERN_NONE || is_erpc(coroner, entry->initial_call))
+        return true;
+    return own != NULL && own->act != NULL && is_erpc(coroner, own->act->site.function);
 }
 
 static void drop_entry(struct coroner *coroner, struct entry *entry)
@@ -437,13 +450,15 @@ static void on_exited(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid,
     struct entry unknown = {.pid = pid, .flags = ENTRY_UNSEEDED | ENTRY_SEEDED};
     const struct entry *of = entry != NULL ? entry : &unknown;
     uint64_t now = monotonic_ns();
+    bool is_harmless;
     struct record *record;
 
-    if (shape == REASON_RPC_REPLY && !is_rpc_worker(coroner, of->initial_call))
+    if (shape == REASON_RPC_REPLY && !is_rpc_worker(coroner, of))
         shape = REASON_OTHER;
-    if ((shape == REASON_NORMAL || shape == REASON_RPC_REPLY) &&
-        !(coroner->record_sources & 1U << CORONER_SOURCE_NORMAL)) {
-        /* It ends nobody else (a link's `normal` is ignored), so nobody needs to be told. */
+    /* `normal` ends nobody over a link; the reply of an rpc worker does: what the call had linked to it. */
+    is_harmless = shape == REASON_NORMAL || (shape == REASON_RPC_REPLY && of->links.count == 0 &&
+                                             !(of->flags & ENTRY_UNSEEDED));
+    if (is_harmless && !(coroner->record_sources & 1U << CORONER_SOURCE_NORMAL)) {
         atomic_fetch_add_explicit(&coroner->normal, 1, memory_order_relaxed);
         ledger_quiet(coroner->ledger, pid, of->initial_call, QUIET_NORMAL);
         if (entry != NULL)
@@ -464,7 +479,7 @@ static void on_exited(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid,
         atomic_fetch_add_explicit(&coroner->unrecorded, 1, memory_order_relaxed);
     }
     if (entry != NULL) {
-        if (shape != REASON_NORMAL && shape != REASON_RPC_REPLY)
+        if (shape != REASON_NORMAL)
             tell_peers(coroner, entry, record);
         drop_entry(coroner, entry);
     } else {

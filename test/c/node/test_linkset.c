@@ -151,14 +151,14 @@ static void hashes_that_part_at_the_last_level(void **state)
     uint64_t low = UINT64_C(0x0123456789abcdef);
 
     (void)state;
-    for (uint64_t i = 0; i < 8; i++) {
+    for (uint64_t i = 0; i < 16; i++) {
         assert_int_equal(word_hash(unhash(low | i << 60)), low | i << 60);
         assert_int_equal(linkset_add(&set, unhash(low | i << 60)), 1);
         assert_int_equal(linkset_add(&set, unhash(low | i << 60)), 0);
     }
-    for (uint64_t i = 0; i < 8; i++)
+    for (uint64_t i = 0; i < 16; i++)
         assert_true(linkset_contains(&set, unhash(low | i << 60)));
-    for (uint64_t i = 0; i < 8; i++)
+    for (uint64_t i = 0; i < 16; i++)
         assert_true(linkset_remove(&set, unhash(low | i << 60)));
     assert_int_equal(set.count, 0);
     linkset_clear(&set);
