@@ -57,17 +57,20 @@ static enum coroner_source source_of(const struct evidence_facts *evidence)
     }
 }
 
-/* What a process did by itself, as the shape of its reason tells it. */
-static enum coroner_source own_source(const struct exit_facts *facts)
+/* What a process did by itself, as its last word (NULL where there is none) or else the shape of its reason tells it. */
+static enum coroner_source own_source(const struct exit_facts *facts,
+                                      const struct evidence_facts *own)
 {
     switch (facts->shape) {
     case REASON_NORMAL:
     case REASON_RPC_REPLY:
         return CORONER_SOURCE_NORMAL;
     case REASON_ERROR:
-        return CORONER_SOURCE_SELF_ERROR;
     case REASON_THROW:
-        return CORONER_SOURCE_SELF_THROW;
+        /* exit/1 can be called with what looks like an uncaught error. */
+        if (own != NULL && own->by_call)
+            return CORONER_SOURCE_SELF_EXIT;
+        return facts->shape == REASON_ERROR ? CORONER_SOURCE_SELF_ERROR : CORONER_SOURCE_SELF_THROW;
     default:
         return CORONER_SOURCE_SELF_EXIT;
     }
@@ -83,10 +86,10 @@ static void add_candidate(struct verdict *verdict, enum coroner_source source, i
     verdict->candidates++;
 }
 
-/* Adds all evidence that fits in the way `fit`, the earliest (or the latest) first. */
+/* Adds all evidence that fits in the way `fit`, the earliest (or the latest) first; only the parent's if `parents`. */
 static void add_fitting(struct verdict *verdict, const struct exit_facts *facts,
                         const struct evidence_facts *evidence, size_t count, enum fit fit,
-                        bool latest_first)
+                        bool latest_first, bool parents)
 {
     bool taken[64] = {false};
 
@@ -96,7 +99,8 @@ static void add_fitting(struct verdict *verdict, const struct exit_facts *facts,
         int best = -1;
 
         for (size_t i = 0; i < count; i++) {
-            if (taken[i] || fit_of(facts, &evidence[i]) != fit)
+            if (taken[i] || (parents && !evidence[i].is_parent) ||
+                fit_of(facts, &evidence[i]) != fit)
                 continue;
             if (best < 0 || (latest_first ? evidence[i].time_ns > evidence[best].time_ns
                                           : evidence[i].time_ns < evidence[best].time_ns))
@@ -109,18 +113,6 @@ static void add_fitting(struct verdict *verdict, const struct exit_facts *facts,
     }
 }
 
-/* The stack shows that it was the parent's exit: what came from others is no candidate, if the parent's is one. */
-static void keep_parents(struct verdict *verdict, const struct evidence_facts *evidence)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < verdict->candidates; i++)
-        if (evidence[verdict->candidate[i].evidence].is_parent)
-            verdict->candidate[kept++] = verdict->candidate[i];
-    if (kept > 0)
-        verdict->candidates = kept;
-}
-
 struct verdict attribute(const struct exit_facts *facts, const struct evidence_facts *evidence,
                          size_t count)
 {
@@ -128,6 +120,7 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
                               .confidence = CORONER_CONFIDENCE_UNKNOWN,
                               .evidence = ATTRIBUTION_NO_EVIDENCE};
     enum coroner_confidence sure = CORONER_CONFIDENCE_OBSERVED;
+    const struct evidence_facts *own_word;
     int own = ATTRIBUTION_NO_EVIDENCE;
     size_t signals;
 
@@ -135,9 +128,10 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
         if (fit_of(facts, &evidence[i]) == FIT_OWN &&
             (own < 0 || evidence[i].time_ns > evidence[own].time_ns))
             own = (int)i;
+    own_word = own < 0 ? NULL : &evidence[own];
 
     /* Signals end a process at once, so the first that fits is the likeliest. */
-    add_fitting(&verdict, facts, evidence, count, FIT_SIGNAL, false);
+    add_fitting(&verdict, facts, evidence, count, FIT_SIGNAL, false, false);
     signals = verdict.candidates;
     if (signals > 0) {
         /*
@@ -145,7 +139,7 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
          * sent, it most likely got there first; an earlier call it must have caught.
          */
         if (own >= 0) {
-            struct candidate self = {.source = (uint8_t)own_source(facts), .evidence = own};
+            struct candidate self = {.source = (uint8_t)own_source(facts, own_word), .evidence = own};
 
             if (evidence[own].time_ns > evidence[verdict.candidate[0].evidence].time_ns) {
                 if (verdict.candidates < ATTRIBUTION_CANDIDATES)
@@ -158,28 +152,29 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
             }
         }
     } else {
-        add_fitting(&verdict, facts, evidence, count, FIT_TRAPPED, true);
-        if (verdict.candidates > 0) {
-            /*
-             * That it stopped because of the message is inferred from the equal reason, unless its stack
-             * shows it. `shutdown` and `normal` anybody may choose for himself.
-             */
-            bool proven = own >= 0 && evidence[own].from_parent;
-            bool own_will = facts->shape == REASON_SHUTDOWN || facts->shape == REASON_NORMAL;
+        /* Where its stack shows that it was the parent's exit, what came from others is no candidate. */
+        bool proven = own_word != NULL && own_word->from_parent;
 
-            if (proven) {
-                keep_parents(&verdict, evidence);
-            } else {
-                sure = CORONER_CONFIDENCE_INFERRED;
-                if (own_will)
-                    add_candidate(&verdict, own_source(facts), own);
-            }
+        if (proven)
+            add_fitting(&verdict, facts, evidence, count, FIT_TRAPPED, true, true);
+        if (verdict.candidates == 0)
+            add_fitting(&verdict, facts, evidence, count, FIT_TRAPPED, true, false);
+        if (verdict.candidates > 0 && !proven) {
+            /*
+             * That it stopped because of the message is inferred from the equal reason. `shutdown` and
+             * `normal` anybody may choose for himself.
+             */
+            sure = CORONER_CONFIDENCE_INFERRED;
+            if (facts->shape == REASON_SHUTDOWN || facts->shape == REASON_NORMAL)
+                add_candidate(&verdict, own_source(facts, own_word), own);
+        } else if (verdict.candidates > 0) {
+            /* Proven. */
         } else if (own >= 0) {
-            add_candidate(&verdict, own_source(facts), own);
+            add_candidate(&verdict, own_source(facts, own_word), own);
         } else if (facts->shape == REASON_NORMAL || facts->shape == REASON_ERROR ||
                    facts->shape == REASON_THROW || facts->shape == REASON_RPC_REPLY) {
             /* An uncaught error of a plain process makes no event of its own; its reason says it. */
-            add_candidate(&verdict, own_source(facts), ATTRIBUTION_NO_EVIDENCE);
+            add_candidate(&verdict, own_source(facts, own_word), ATTRIBUTION_NO_EVIDENCE);
         }
     }
 

@@ -34,6 +34,7 @@ struct evidence_facts {
     bool still_linked;         /* LINKED: the peer is in its link set at its exit */
     bool is_parent;            /* SIGNAL, LINKED, TRAPPED: it came from its parent */
     bool from_parent;          /* EXIT, RAISE: the stack shows that the parent's exit, trapped, led to it */
+    bool by_call;              /* EXIT, RAISE: it called exit/1 with this reason, so whatever it looks like is no error */
     uint8_t shape;             /* enum reason_shape of the reason below */
     struct fingerprint reason; /* that was sent, or that the peer died of, or that it called exit/1 with */
     uint64_t time_ns;          /* monotonic clock */

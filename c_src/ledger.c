@@ -327,28 +327,55 @@ void ledger_unlink(struct ledger *ledger, term_word pid, term_word peer)
     evidence_free(void_now);
 }
 
+static bool is_own_word(const struct evidence *evidence)
+{
+    return evidence->kind == EVIDENCE_EXIT || evidence->kind == EVIDENCE_RAISE;
+}
+
+/* The process's own last word on the entry, or where the list ends. */
+static struct evidence **own_place(struct entry *entry)
+{
+    struct evidence **at = &entry->evidence;
+
+    while (*at != NULL && !is_own_word(*at))
+        at = &(*at)->next;
+    return at;
+}
+
+/* Marks that evidence had to go, unless the entry is marked for ever. */
+static void mark_evicted(struct entry *entry, uint64_t time_ns)
+{
+    if (entry->evicted_s != UINT32_MAX)
+        entry->evicted_s = (uint32_t)(time_ns / 1000000000) | 1;
+}
+
 /* Puts `evidence` on the entry. Returns what has to go for it, to be freed without the lock; or NULL. */
 static struct evidence *put_evidence(struct entry *entry, struct evidence *evidence)
 {
-    struct evidence **at = &entry->evidence;
+    struct evidence **at = is_own_word(evidence) ? own_place(entry) : NULL;
     struct evidence *gone = NULL;
 
-    if (evidence->kind == EVIDENCE_EXIT || evidence->kind == EVIDENCE_RAISE) {
-        /* Only its last word counts. */
-        for (; *at != NULL; at = &(*at)->next)
-            if ((*at)->kind == EVIDENCE_EXIT || (*at)->kind == EVIDENCE_RAISE)
-                break;
-    } else if (entry->evidence_count == LEDGER_EVIDENCE) {
-        while ((*at)->next != NULL)
-            at = &(*at)->next;
-        entry->evicted_s = (uint32_t)(evidence->time_ns / 1000000000) | 1;
-    } else {
-        at = NULL;
+    /* Of its own words only the last counts, so the one before goes for it; else the oldest of a full entry. */
+    if (at == NULL || *at == NULL) {
+        at = &entry->evidence;
+        if (entry->evidence_count < LEDGER_EVIDENCE) {
+            at = NULL;
+        } else {
+            while ((*at)->next != NULL)
+                at = &(*at)->next;
+            mark_evicted(entry, evidence->time_ns);
+        }
     }
-    if (at != NULL && *at != NULL) {
+    if (at != NULL) {
         gone = *at;
         *at = gone->next;
         entry->evidence_count--;
+        /* proc_lib raises again what a call of exit/1 threw: the call is where it began. */
+        if (evidence->kind == EVIDENCE_RAISE && is_own_word(gone) && evidence->act == NULL &&
+            fingerprint_same(gone->print, evidence->print)) {
+            evidence->act = gone->act;
+            gone->act = NULL;
+        }
     }
     evidence->next = entry->evidence;
     entry->evidence = evidence;

@@ -98,13 +98,14 @@ static int trie_add(struct linkset_node **at, term_word word)
             memory_free(node);
             continue;
         }
-        /* A full leaf becomes a branch over leaves. On failure the leaf is left as it was. */
+        /*
+         * A full leaf becomes a branch over leaves. On failure the leaf is left as it was. A leaf below
+         * DEPTH_MAX branches is never full: all of the hash has been used, so it holds one word.
+         */
         struct linkset_node *branch = node_new(0);
 
-        if (branch == NULL || depth + 1 >= DEPTH_MAX) {
-            memory_free(branch);
+        if (branch == NULL)
             return -1;
-        }
         for (int i = 0; i < node->count; i++) {
             term_word moved = node->of.words[i];
             struct linkset_node **child = &branch->of.children[slot_at(word_hash(moved), depth)];

@@ -6,18 +6,21 @@
 
 #define KEPT 64
 
-/* A call of code:purge/1 or the like, by whom it may concern. */
+/* A call of code:purge/1 or the like. It leads to one request, and is not taken for the cause of another. */
 struct code_call {
-    term_word pid;
+    term_word pid; /* NO_WORD once a request has taken it */
     term_word module;
     uint32_t function;
     struct site site;
 };
 
+/* What code_server was asked for. */
 struct request {
     term_word requester;
     term_word module;
     uint8_t operation;
+    uint32_t function; /* of the call that led to it, where that was seen */
+    struct site site;
 };
 
 struct purge {
@@ -66,50 +69,81 @@ void purge_reset(struct purge *purge, term_word purger, term_word code_server)
     act_drop(gone);
 }
 
+static uint32_t kept(uint32_t made)
+{
+    return made < KEPT ? made : KEPT;
+}
+
+static bool is_for(term_word module, term_word wanted)
+{
+    return module == wanted || module == NO_WORD; /* one that names no module is for several at once */
+}
+
+/*
+ * The request that a purge of `module` belongs to. code_server waits for the purger while it handles one, so a
+ * purge is of the newest, or of none that was seen; a failed on_load ends long after its load was asked for.
+ */
+static const struct request *find_request(const struct purge *purge, term_word module,
+                                          enum operation operation)
+{
+    uint32_t looks = operation == OPERATION_PURGE ? 1 : KEPT;
+
+    for (uint32_t i = 1; i <= kept(purge->requests_made) && i <= looks; i++) {
+        const struct request *request = &purge->requests[(purge->requests_made - i) % KEPT];
+
+        if (is_for(request->module, module))
+            return request;
+    }
+    return NULL;
+}
+
+static struct code_call *find_call(struct purge *purge, term_word pid, term_word module)
+{
+    for (uint32_t i = 1; i <= kept(purge->calls_made); i++) {
+        struct code_call *call = &purge->calls[(purge->calls_made - i) % KEPT];
+
+        if (call->pid == pid && (is_for(call->module, module) || module == NO_WORD))
+            return call;
+    }
+    return NULL;
+}
+
+/* The newest call of `pid` for `module`, which is taken by it; or one of nothing. */
+static struct code_call take_call(struct purge *purge, term_word pid, term_word module)
+{
+    struct code_call *call = find_call(purge, pid, module);
+    struct code_call taken = {.function = INTERN_NONE};
+
+    if (call != NULL) {
+        taken = *call;
+        call->pid = NO_WORD;
+    }
+    return taken;
+}
+
 void purge_code_call(struct purge *purge, term_word pid, term_word module, uint32_t function,
-                     struct site site)
+                     struct site site, bool inner)
 {
     pthread_mutex_lock(&purge->lock);
-    purge->calls[purge->calls_made++ % KEPT] =
-        (struct code_call){.pid = pid, .module = module, .function = function, .site = site};
+    if (!inner || find_call(purge, pid, module) == NULL)
+        purge->calls[purge->calls_made++ % KEPT] =
+            (struct code_call){.pid = pid, .module = module, .function = function, .site = site};
     pthread_mutex_unlock(&purge->lock);
 }
 
 void purge_asked(struct purge *purge, term_word requester, term_word module,
                  enum operation operation)
 {
+    struct code_call call;
+
     pthread_mutex_lock(&purge->lock);
-    purge->requests[purge->requests_made++ % KEPT] = (struct request){
-        .requester = requester, .module = module, .operation = (uint8_t)operation};
+    call = take_call(purge, requester, module);
+    purge->requests[purge->requests_made++ % KEPT] = (struct request){.requester = requester,
+                                                                      .module = module,
+                                                                      .operation = (uint8_t)operation,
+                                                                      .function = call.function,
+                                                                      .site = call.site};
     pthread_mutex_unlock(&purge->lock);
-}
-
-static uint32_t kept(uint32_t made)
-{
-    return made < KEPT ? made : KEPT;
-}
-
-/* The newest request for `module`; one that names no module (several at once) is for any. */
-static const struct request *find_request(const struct purge *purge, term_word module)
-{
-    for (uint32_t i = 1; i <= kept(purge->requests_made); i++) {
-        const struct request *request = &purge->requests[(purge->requests_made - i) % KEPT];
-
-        if (request->module == module || request->module == NO_WORD)
-            return request;
-    }
-    return NULL;
-}
-
-static const struct code_call *find_call(const struct purge *purge, term_word pid, term_word module)
-{
-    for (uint32_t i = 1; i <= kept(purge->calls_made); i++) {
-        const struct code_call *call = &purge->calls[(purge->calls_made - i) % KEPT];
-
-        if (call->pid == pid && (call->module == module || call->module == NO_WORD))
-            return call;
-    }
-    return NULL;
 }
 
 static void replace_current(struct purge *purge, struct act *act)
@@ -130,21 +164,25 @@ void purge_begin(struct purge *purge, struct ledger *ledger, term_word module, t
     term_word requester = from;
 
     if (act != NULL) {
-        const struct code_call *call;
-
         act->module = module;
         act->operation = (uint8_t)operation;
         pthread_mutex_lock(&purge->lock);
         if (from == purge->code_server) {
-            const struct request *request = find_request(purge, module);
+            const struct request *request = find_request(purge, module, operation);
 
-            requester = request == NULL ? NO_WORD : request->requester;
-            if (request != NULL && operation == OPERATION_PURGE)
-                act->operation = request->operation;
-        }
-        if (requester != NO_WORD && (call = find_call(purge, requester, module)) != NULL) {
-            act->site = call->site;
-            act->function = call->function;
+            requester = NO_WORD;
+            if (request != NULL) {
+                requester = request->requester;
+                act->site = request->site;
+                act->function = request->function;
+                if (operation == OPERATION_PURGE)
+                    act->operation = request->operation;
+            }
+        } else if (from != NO_WORD) {
+            struct code_call call = take_call(purge, from, module);
+
+            act->site = call.site;
+            act->function = call.function;
         }
         pthread_mutex_unlock(&purge->lock);
         if (requester != NO_WORD)

@@ -24,10 +24,13 @@ void purge_free(struct purge *purge);
 /** purge_reset(purge, purger, code_server): forgets everything; these are the pids of the two processes. */
 void purge_reset(struct purge *purge, term_word purger, term_word code_server);
 
-/** purge_code_call(purge, pid, module, function, site): ${pid} called ${function}, which may lead to a purge of ${module}
- * (NO_WORD where the call does not tell). */
+/**
+ * purge_code_call(purge, pid, module, function, site, inner): ${pid} called ${function}, which may lead to a purge of
+ * ${module} (NO_WORD where the call does not tell). ${inner}: others of these functions call it in turn, so it is
+ * taken for a part of such a call of ${pid} if there is one.
+ */
 void purge_code_call(struct purge *purge, term_word pid, term_word module, uint32_t function,
-                     struct site site);
+                     struct site site, bool inner);
 
 /** purge_asked(purge, requester, module, operation): code_server handles a request of ${requester} for ${module}. */
 void purge_asked(struct purge *purge, term_word requester, term_word module,

@@ -530,7 +530,7 @@ static void format_binary(const ErlNifBinary *binary, struct text_writer *writer
 
 static void format_float(double number, struct text_writer *writer)
 {
-    char digits[32];
+    char digits[32], *exponent;
 
     /* The shortest that reads back as the same number. */
     for (int precision = 15; precision <= 17; precision++) {
@@ -540,19 +540,18 @@ static void format_float(double number, struct text_writer *writer)
         if (sscanf(digits, "%lf", &back) == 1 && back == number)
             break;
     }
-    if (strpbrk(digits, ".nN") == NULL) {
-        char *exponent = strchr(digits, 'e');
-        char moved[32];
-
-        (void)snprintf(moved, sizeof(moved), "%s", exponent == NULL ? "" : exponent);
-        if (exponent != NULL)
-            *exponent = '\0';
-        text_puts(writer, digits);
-        text_puts(writer, ".0");
-        text_puts(writer, moved);
-        return;
-    }
+    /* Erlang wants a point before the exponent, and writes e100 where C has e+100. */
+    if ((exponent = strchr(digits, 'e')) != NULL)
+        *exponent++ = '\0';
     text_puts(writer, digits);
+    if (strchr(digits, '.') == NULL)
+        text_puts(writer, ".0");
+    if (exponent == NULL)
+        return;
+    text_put_char(writer, 'e');
+    if (*exponent == '-')
+        text_put_char(writer, '-');
+    text_puts(writer, exponent + 1 + strspn(exponent + 1, "0"));
 }
 
 /* Writes one term, pushing it when it is a container whose parts are to come. */

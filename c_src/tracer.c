@@ -217,6 +217,8 @@ static void weigh_entry(struct weighing *weighing, const struct entry *entry)
             .still_linked = evidence->kind == EVIDENCE_LINKED &&
                             linkset_contains(&entry->links, evidence->from),
             .from_parent = evidence->from_parent,
+            .by_call = (evidence->kind == EVIDENCE_EXIT || evidence->kind == EVIDENCE_RAISE) &&
+                       evidence->act != NULL,
             .shape = evidence->shape,
             .reason = evidence->print,
             .time_ns = evidence->time_ns,
@@ -678,23 +680,25 @@ static void on_purger_request(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_T
                 operation);
 }
 
-/* code_server:handle_call(Request, {Requester, _}, _). */
+/* code_server:handle_call(Request, Requester, _); newer code servers have {Requester, Tag} there. */
 static void on_code_server_request(struct coroner *coroner, ErlNifEnv *env,
                                    const ERL_NIF_TERM *argument)
 {
+    ERL_NIF_TERM module = NO_WORD, requester = argument[1];
     const ERL_NIF_TERM *request, *from;
-    ERL_NIF_TERM module = NO_WORD;
     int arity, from_arity;
 
-    if (!enif_get_tuple(env, argument[0], &arity, &request) || arity < 2 ||
-        !enif_get_tuple(env, argument[1], &from_arity, &from) || from_arity != 2 ||
-        !is_local_pid(env, from[0]))
+    if (!enif_get_tuple(env, argument[0], &arity, &request) || arity < 2)
+        return;
+    if (enif_get_tuple(env, requester, &from_arity, &from) && from_arity == 2)
+        requester = from[0];
+    if (!is_local_pid(env, requester))
         return;
     /* The module is the first atom after the name of the request ({load_abs, File, Module}, {load_module, PC, Module, ..}). */
     for (int i = 1; i < arity && i < 4 && module == NO_WORD; i++)
         if (enif_is_atom(env, request[i]))
             module = request[i];
-    purge_asked(coroner->purge, from[0], module,
+    purge_asked(coroner->purge, requester, module,
                 request[0] == atoms.purge ? OPERATION_PURGE : OPERATION_LOAD);
 }
 
@@ -704,7 +708,8 @@ static void on_code_call(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM c
                          ERL_NIF_TERM options)
 {
     purge_code_call(coroner->purge, caller, enif_is_atom(env, argument[0]) ? argument[0] : NO_WORD,
-                    called_function(coroner, mfa, count), site_of(coroner, env, options));
+                    called_function(coroner, mfa, count), site_of(coroner, env, options),
+                    mfa[0] == atoms.erts_code_purger);
 }
 
 static void on_call(struct coroner *coroner, ErlNifEnv *env, const ERL_NIF_TERM argv[])

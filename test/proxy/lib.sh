@@ -219,7 +219,8 @@ proxy_install() {
     tar -xzf "$dir/1.0/ump_proxy-1.0.tar.gz" -C "$root"
     erts=$(basename "$root"/erts-*)
     mkdir -p "$root/bin"
-    cp "$root/$erts/bin/start_erl.src" "$root/bin/start_erl"
+    # Not every package of Erlang has it as a source to be filled in; this one takes all it needs as arguments.
+    cp "$root/$erts/bin/start_erl" "$root/bin/start_erl"
     chmod +x "$root/bin/start_erl"
     printf '%s %s\n' "${erts#erts-}" 1.0 >"$root/releases/start_erl.data"
     erl -noinput -boot start_clean -eval '

@@ -83,7 +83,7 @@ static void behind_code_server_stands_the_requester(void **state)
     (void)state;
     enter(&stage, 41, "release_handler");
     enter(&stage, 50, "code_server");
-    purge_code_call(stage.purge, fake_pid(41), stage.module, 9, site(123));
+    purge_code_call(stage.purge, fake_pid(41), stage.module, 9, site(123), false);
     purge_asked(stage.purge, fake_pid(41), stage.module, OPERATION_PURGE);
     purge_begin(stage.purge, stage.ledger, stage.module, CODE_SERVER, OPERATION_PURGE);
     act = purge_behind(stage.purge, PURGER);
@@ -116,7 +116,7 @@ static void who_asks_the_purger_himself(void **state)
 
     (void)state;
     enter(&stage, 9, "shell");
-    purge_code_call(stage.purge, fake_pid(9), stage.module, 4, site(5));
+    purge_code_call(stage.purge, fake_pid(9), stage.module, 4, site(5), false);
     purge_asked(stage.purge, fake_pid(41), stage.module, OPERATION_LOAD);
     purge_begin(stage.purge, stage.ledger, stage.module, fake_pid(9), OPERATION_PURGE);
     act = purge_behind(stage.purge, PURGER);
@@ -169,70 +169,101 @@ static void load_purge_and_on_load(void **state)
     stage_free(&stage);
 }
 
-static void the_newest_request_for_that_module(void **state)
+/* Begins a purge, as code_server asks for it, and checks who is behind it: nobody where ${by} is NO_WORD. */
+static void check_purge(const struct stage *stage, enum operation begun, term_word by,
+                        enum operation operation, uint32_t line)
+{
+    struct act *act;
+
+    purge_begin(stage->purge, stage->ledger, stage->module, CODE_SERVER, begun);
+    act = purge_behind(stage->purge, PURGER);
+    assert_int_equal(act->by.pid, by);
+    assert_int_equal(act->operation, operation);
+    assert_int_equal(act->site.line, line);
+    act_drop(act);
+    purge_end(stage->purge);
+}
+
+static void a_purge_is_of_the_newest_request(void **state)
+{
+    struct stage stage = stage_new();
+
+    (void)state;
+    purge_asked(stage.purge, fake_pid(1), stage.module, OPERATION_PURGE);
+    purge_code_call(stage.purge, fake_pid(2), stage.module, 1, site(1), false);
+    purge_code_call(stage.purge, fake_pid(2), stage.module, 2, site(2), false);
+    purge_code_call(stage.purge, fake_pid(2), fake_atom("other"), 3, site(3), false);
+    purge_code_call(stage.purge, fake_pid(3), stage.module, 4, site(4), false);
+    purge_asked(stage.purge, fake_pid(2), stage.module, OPERATION_LOAD);
+    check_purge(&stage, OPERATION_PURGE, fake_pid(2), OPERATION_LOAD, 2);
+
+    /* The newest is for another module: what led to this purge was not seen. */
+    purge_asked(stage.purge, fake_pid(3), fake_atom("other"), OPERATION_PURGE);
+    check_purge(&stage, OPERATION_PURGE, NO_WORD, OPERATION_PURGE, 0);
+    /* But a module's on_load ends when others have been asked for. */
+    check_purge(&stage, OPERATION_ON_LOAD, fake_pid(2), OPERATION_ON_LOAD, 2);
+
+    /* code:atomic_load/1 names several: its request and its call are for any module. */
+    purge_code_call(stage.purge, fake_pid(5), NO_WORD, 6, site(7), false);
+    purge_asked(stage.purge, fake_pid(5), NO_WORD, OPERATION_LOAD);
+    check_purge(&stage, OPERATION_PURGE, fake_pid(5), OPERATION_LOAD, 7);
+    stage_free(&stage);
+}
+
+static void a_call_leads_to_one_request(void **state)
+{
+    struct stage stage = stage_new();
+
+    (void)state;
+    purge_code_call(stage.purge, fake_pid(1), stage.module, 1, site(10), false);
+    purge_asked(stage.purge, fake_pid(1), stage.module, OPERATION_PURGE);
+    check_purge(&stage, OPERATION_PURGE, fake_pid(1), OPERATION_PURGE, 10);
+    /* From where it asked for the second is not known. */
+    purge_asked(stage.purge, fake_pid(1), stage.module, OPERATION_LOAD);
+    check_purge(&stage, OPERATION_PURGE, fake_pid(1), OPERATION_LOAD, 0);
+    stage_free(&stage);
+}
+
+static void an_inner_call_is_the_outer_ones(void **state)
 {
     struct stage stage = stage_new();
     struct act *act;
 
     (void)state;
-    purge_asked(stage.purge, fake_pid(1), stage.module, OPERATION_PURGE);
-    purge_asked(stage.purge, fake_pid(2), stage.module, OPERATION_LOAD);
-    purge_asked(stage.purge, fake_pid(3), fake_atom("other"), OPERATION_PURGE);
-    purge_code_call(stage.purge, fake_pid(2), stage.module, 1, site(1));
-    purge_code_call(stage.purge, fake_pid(2), stage.module, 2, site(2));
-    purge_code_call(stage.purge, fake_pid(2), fake_atom("other"), 3, site(3));
-    purge_code_call(stage.purge, fake_pid(3), stage.module, 4, site(4));
-    purge_begin(stage.purge, stage.ledger, stage.module, CODE_SERVER, OPERATION_PURGE);
-    act = purge_behind(stage.purge, PURGER);
-    assert_int_equal(act->by.pid, fake_pid(2));
-    assert_int_equal(act->operation, OPERATION_LOAD);
-    assert_int_equal(act->site.line, 2);
-    act_drop(act);
-
-    /* code:atomic_load/1 names several: its request and its call are for any module. */
-    purge_asked(stage.purge, fake_pid(5), NO_WORD, OPERATION_LOAD);
-    purge_code_call(stage.purge, fake_pid(5), NO_WORD, 6, site(7));
-    purge_begin(stage.purge, stage.ledger, stage.module, CODE_SERVER, OPERATION_PURGE);
-    act = purge_behind(stage.purge, PURGER);
-    assert_int_equal(act->by.pid, fake_pid(5));
-    assert_int_equal(act->site.line, 7);
-    assert_int_equal(act->function, 6);
-    act_drop(act);
+    purge_code_call(stage.purge, fake_pid(1), stage.module, 1, site(10), false);
+    for (uint32_t purge = 1; purge <= 2; purge++) {
+        purge_code_call(stage.purge, fake_pid(1), stage.module, 2, site(20), true);
+        purge_begin(stage.purge, stage.ledger, stage.module, fake_pid(1), OPERATION_PURGE);
+        act = purge_behind(stage.purge, PURGER);
+        assert_int_equal(act->function, purge);
+        assert_int_equal(act->site.line, 10 * purge);
+        act_drop(act);
+    }
     stage_free(&stage);
 }
 
 static void what_is_too_old_is_overwritten(void **state)
 {
     struct stage stage = stage_new();
-    struct act *act;
 
     (void)state;
     for (unsigned round = 0; round < 3; round++) {
+        purge_code_call(stage.purge, fake_pid(1), stage.module, 1, site(1), false);
+        for (unsigned i = 0; i < KEPT - 1; i++)
+            purge_code_call(stage.purge, fake_pid(100 + i), fake_atom("other"), 2, site(2), false);
         purge_asked(stage.purge, fake_pid(1), stage.module, OPERATION_LOAD);
-        purge_code_call(stage.purge, fake_pid(1), stage.module, 1, site(1));
-        for (unsigned i = 0; i < KEPT - 1; i++) {
-            purge_asked(stage.purge, fake_pid(100 + i), fake_atom("other"), OPERATION_PURGE);
-            purge_code_call(stage.purge, fake_pid(100 + i), fake_atom("other"), 2, site(2));
-        }
-        purge_begin(stage.purge, stage.ledger, stage.module, CODE_SERVER, OPERATION_PURGE);
-        act = purge_behind(stage.purge, PURGER);
-        assert_int_equal(act->by.pid, fake_pid(1));
-        assert_int_equal(act->site.line, 1);
-        act_drop(act);
+        for (unsigned i = 0; i < KEPT - 1; i++)
+            purge_asked(stage.purge, fake_pid(200 + i), fake_atom("other"), OPERATION_PURGE);
+        check_purge(&stage, OPERATION_ON_LOAD, fake_pid(1), OPERATION_ON_LOAD, 1);
+        purge_asked(stage.purge, fake_pid(300), fake_atom("other"), OPERATION_PURGE);
+        check_purge(&stage, OPERATION_ON_LOAD, NO_WORD, OPERATION_ON_LOAD, 0);
 
-        purge_code_call(stage.purge, fake_pid(100), fake_atom("other"), 2, site(2));
-        purge_begin(stage.purge, stage.ledger, stage.module, CODE_SERVER, OPERATION_PURGE);
-        act = purge_behind(stage.purge, PURGER);
-        assert_int_equal(act->by.pid, fake_pid(1)); /* the call went, the request is there */
-        assert_int_equal(act->site.function, INTERN_NONE);
-        act_drop(act);
-
-        purge_asked(stage.purge, fake_pid(100), fake_atom("other"), OPERATION_PURGE);
-        purge_begin(stage.purge, stage.ledger, stage.module, CODE_SERVER, OPERATION_PURGE);
-        act = purge_behind(stage.purge, PURGER);
-        assert_int_equal(act->by.pid, NO_WORD);
-        assert_int_equal(act->operation, OPERATION_PURGE);
-        act_drop(act);
+        /* The call went, the request is there. */
+        purge_code_call(stage.purge, fake_pid(1), stage.module, 1, site(1), false);
+        for (unsigned i = 0; i < KEPT; i++)
+            purge_code_call(stage.purge, fake_pid(100 + i), fake_atom("other"), 2, site(2), false);
+        purge_asked(stage.purge, fake_pid(1), stage.module, OPERATION_LOAD);
+        check_purge(&stage, OPERATION_PURGE, fake_pid(1), OPERATION_LOAD, 0);
     }
     stage_free(&stage);
 }
@@ -257,7 +288,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(nobody_kills_before_and_after),      TEST(behind_code_server_stands_the_requester),
         TEST(who_asks_the_purger_himself),        TEST(load_purge_and_on_load),
-        TEST(the_newest_request_for_that_module), TEST(what_is_too_old_is_overwritten),
+        TEST(a_purge_is_of_the_newest_request),   TEST(a_call_leads_to_one_request),
+        TEST(an_inner_call_is_the_outer_ones),    TEST(what_is_too_old_is_overwritten),
         TEST(without_memory_a_purge_is_a_kill),
     };
 
