@@ -8,7 +8,7 @@
 set -euo pipefail
 
 build="gcc make erlang-base erlang-dev erlang-runtime-tools libuv1-dev libjansson-dev libsqlite3-dev libcbor-dev"
-test="erlang-eunit erlang-common-test erlang-tools erlang-proper libcmocka-dev valgrind clang sqlite3 python3-minimal python3-jsonschema python3-cbor2 procps"
+test="erlang-eunit erlang-common-test erlang-tools erlang-proper libcmocka-dev valgrind clang sqlite3 python3-minimal python3-jsonschema python3-cbor2 libdbd-mariadb-perl procps"
 demo="mariadb-server mariadb-client erlang-tools erlang-runtime-tools python3-minimal python3-jsonschema"
 
 wanted=()
