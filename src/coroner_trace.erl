@@ -1,15 +1,14 @@
-%% What is traced, and how it is switched on and off. What differs between OTP releases is found out here,
+%% How tracing is switched on and off. What differs between OTP releases is found out here,
 %% at start: which functions there are, and whether there are trace sessions.
 %%
 %% On OTP 25 a process and a function can have one tracer each. So nothing is taken that another tool holds.
 -module(coroner_trace).
 
--export([arm/1, disarm/1, trace_processes/2, intact/1, patterns/0]).
+-export([arm/1, disarm/1, trace_processes/2, intact/1]).
 
 -export_type([state/0]).
 
 -type state() :: pos_integer().
--type pattern() :: {mfa(), ets:match_spec() | true}.
 
 -define(CHUNK, 1000).
 
@@ -20,7 +19,7 @@ arm(State) ->
         {true, Tracer} ->
             {error, {other_tracer, Tracer}};
         false ->
-            Patterns = patterns(),
+            Patterns = coroner_patterns:all(),
             case [MFA || {MFA, Spec} <- Patterns, set_pattern(MFA, Spec, State) =/= 1] of
                 [] ->
                     %% `new' first, then pid by pid: `all' stops the node while the VM walks its table.
@@ -36,10 +35,10 @@ arm(State) ->
 -spec disarm(state()) -> ok.
 disarm(State) ->
     case foreign_tracer(new_processes, State) of
-        false -> _ = erlang:trace(new_processes, false, [procs]), ok;
+        false -> _ = erlang:trace(new_processes, false, coroner_patterns:flags()), ok;
         {true, _} -> ok
     end,
-    clear_patterns([Pattern || {MFA, _} = Pattern <- patterns(), is_ours(MFA)]),
+    clear_patterns([Pattern || {MFA, _} = Pattern <- coroner_patterns:all(), is_ours(MFA)]),
     untrace(processes(), State, 0).
 
 untrace([], _State, _Count) ->
@@ -49,7 +48,7 @@ untrace(Pids, State, ?CHUNK) ->
     untrace(Pids, State, 0);
 untrace([Pid | Pids], State, Count) ->
     try erlang:trace_info(Pid, tracer) of
-        {tracer, {coroner_nif, State}} -> erlang:trace(Pid, false, [procs]);
+        {tracer, {coroner_nif, State}} -> erlang:trace(Pid, false, coroner_patterns:flags());
         _ -> 0
     catch
         error:badarg -> 0 % it has died
@@ -73,7 +72,7 @@ trace_process(Pid, Flags) ->
     end.
 
 flags(State) ->
-    [procs, {tracer, coroner_nif, State}].
+    coroner_patterns:flags() ++ [{tracer, coroner_nif, State}].
 
 foreign_tracer(What, State) ->
     case erlang:trace_info(What, tracer) of
@@ -87,7 +86,7 @@ foreign_tracer(What, State) ->
 -spec intact(state()) -> boolean().
 intact(State) ->
     erlang:trace_info(new_processes, tracer) =:= {tracer, {coroner_nif, State}}
-        andalso lists:all(fun({MFA, _}) -> is_ours(MFA) end, patterns()).
+        andalso lists:all(fun({MFA, _}) -> is_ours(MFA) end, coroner_patterns:all()).
 
 is_ours(MFA) ->
     case erlang:trace_info(MFA, meta) of
@@ -109,49 +108,3 @@ set_pattern(MFA, Spec, State) ->
 clear_patterns(Patterns) ->
     _ = [erlang:trace_pattern(MFA, false, [meta]) || {MFA, _} <- Patterns],
     ok.
-
-%% @doc The functions whose calls are traced, as far as this OTP has them.
--spec patterns() -> [pattern()].
-patterns() ->
-    Caller = [{'_', [], [{message, {caller_line}}]}],
-    [{MFA, Spec}
-     || {{Module, _, _} = MFA, Spec} <-
-            %% Who ends whom.
-            [{{erlang, exit, 1}, Caller},
-             {{erlang, exit, 2}, Caller},
-             {{erlang, exit, 3}, Caller},
-             {{erlang, exit_signal, 2}, Caller},
-             {{erlang, exit_signal, 3}, Caller},
-             %% How a process of proc_lib ends itself: proc_lib:exit_p/3 raises with the stack of the cause.
-             {{erlang, raise, 3}, [{[exit, '_', '_'], [], []}]},
-             {{erlang, process_flag, 2}, [{[trap_exit, '_'], [], []}]},
-             %% After this there is no node.
-             {{erlang, halt, 2}, true},
-             %% Which module a purge is of, while it lasts; and whom code_server asked for it.
-             {{erts_code_purger, handle_request, 2}, [{[{'_', '_', '_', '_'}, '_'], [], []}]},
-             {{erts_internal, purge_module, 2}, true},
-             {{code_server, handle_call, 3}, code_server_spec()},
-             %% From where the one who wants it asked.
-             {{code, purge, 1}, Caller},
-             {{code, soft_purge, 1}, Caller},
-             {{code, load_file, 1}, Caller},
-             {{code, load_abs, 1}, Caller},
-             {{code, load_binary, 3}, Caller},
-             {{code, atomic_load, 1}, Caller},
-             {{code, finish_loading, 1}, Caller},
-             {{erlang, purge_module, 1}, Caller},
-             {{erts_code_purger, purge, 1}, Caller}],
-        erlang:module_loaded(Module),
-        exists(MFA)].
-
-exists({Module, Name, Arity}) ->
-    %% handle_request/2 is not exported, but traced as a local function.
-    lists:member({Name, Arity}, Module:module_info(functions))
-        orelse erlang:function_exported(Module, Name, Arity)
-        orelse erlang:is_builtin(Module, Name, Arity).
-
-%% The requests that can lead to a purge: their name is the first element.
-code_server_spec() ->
-    Names = [purge, load_file, load_abs, load_binary, load_module, ensure_loaded, finish_loading],
-    Is = [{'=:=', {element, 1, '$1'}, Name} || Name <- Names],
-    [{['$1', '_', '_'], [{is_tuple, '$1'}, list_to_tuple(['orelse' | Is])], []}].

@@ -101,7 +101,7 @@ peer(Arguments) ->
 own_trace() ->
     Processes = [Pid || Pid <- processes(), {tracer, {coroner_nif, _}} <- [trace_info(Pid, tracer)]],
     New = trace_info(new_processes, flags),
-    Functions = [MFA || {MFA, _} <- coroner_trace:patterns(),
+    Functions = [MFA || {MFA, _} <- coroner_patterns:all(),
                         not lists:member(element(2, trace_info(MFA, meta)), [false, [], undefined])],
     {Processes, New, Functions}.
 
