@@ -40,6 +40,8 @@ arm(Options) ->
             case coroner_trace:arm(Trace) of
                 ok ->
                     {Seen, Foreign} = existing(processes(), Trace, 0, 0),
+                    ok = net_kernel:monitor_nodes(true, [{node_type, all}]),
+                    ok = coroner_surroundings:take(),
                     erlang:send_after(?TICK_MS, self(), tick),
                     {ok, #state{trace = Trace, node = node(), processes = Seen, foreign = Foreign}};
                 {error, Reason} ->
@@ -84,8 +86,13 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info({nodeup, _, _}, State) ->
+    %% A node that goes is known until the next tick: what it did may still show.
+    ok = coroner_surroundings:tell_nodes(),
+    {noreply, State};
 handle_info(tick, State) ->
     erlang:send_after(?TICK_MS, self(), tick),
+    ok = coroner_surroundings:tell_nodes(),
     {noreply, renamed(State)};
 handle_info(_Message, State) ->
     {noreply, State}.

@@ -19,16 +19,23 @@ arm(State) ->
         {true, Tracer} ->
             {error, {other_tracer, Tracer}};
         false ->
+            ok = coroner_patterns:load(),
             Patterns = coroner_patterns:all(),
             case [MFA || {MFA, Spec} <- Patterns, set_pattern(MFA, Spec, State) =/= 1] of
                 [] ->
                     %% `new' first, then pid by pid: `all' stops the node while the VM walks its table.
                     _ = erlang:trace(new_processes, true, flags(State)),
+                    _ = [trace_port(Port, State) || Port <- [new_ports | erlang:ports()]],
                     ok;
                 Missing ->
                     clear_patterns(Patterns),
                     {error, {no_pattern, Missing}}
             end
+    end.
+
+trace_port(Port, State) ->
+    try erlang:trace(Port, true, coroner_patterns:port_flags() ++ [{tracer, coroner_nif, State}])
+    catch error:badarg -> 0 % it has closed, or somebody else traces it
     end.
 
 %% @doc Takes off what arm/1 and trace_processes/2 set, and nothing of anybody else's.
@@ -39,7 +46,16 @@ disarm(State) ->
         {true, _} -> ok
     end,
     clear_patterns([Pattern || {MFA, _} = Pattern <- coroner_patterns:all(), is_ours(MFA)]),
+    _ = [untrace_port(Port, State) || Port <- [new_ports | erlang:ports()]],
     untrace(processes(), State, 0).
+
+untrace_port(Port, State) ->
+    try erlang:trace_info(Port, tracer) of
+        {tracer, {coroner_nif, State}} -> erlang:trace(Port, false, coroner_patterns:port_flags());
+        _ -> 0
+    catch
+        error:badarg -> 0
+    end.
 
 untrace([], _State, _Count) ->
     ok;

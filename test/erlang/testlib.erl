@@ -2,7 +2,7 @@
 -module(testlib).
 
 -export([armed/1, armed/2, start_armed/0, ended/1, end_of/2, why/1, get/2, by_site/2, spawn_waiting/0, waiting/0, register_waiting/1,
-         load_version/2, ebin/0, project/0, peer/1, own_trace/0, os_threads/0, deep/1, text/1]).
+         load_version/2, ebin/0, project/0, peer/1, epmd/0, epmd_stop/1, own_trace/0, os_threads/0, deep/1, text/1]).
 
 %% @doc The tests, with coroner armed around all of them, and no daemon.
 armed(Tests) ->
@@ -96,6 +96,35 @@ peer(Arguments) ->
     {ok, Peer, _Node} = peer:start_link(#{connection => standard_io,
                                           args => ["-pa", ebin(), filename:dirname(code:which(?MODULE)) | Arguments]}),
     Peer.
+
+%% @doc An epmd for nodes of ours, where there is none. It ends with epmd_stop/1.
+epmd() ->
+    Port = open_port({spawn_executable, os:find_executable("epmd")},
+                     [{args, ["-d", "-d", "-address", "127.0.0.1"]}, stderr_to_stdout, {line, 256}, exit_status]),
+    await_epmd(Port).
+
+await_epmd(Port) ->
+    receive
+        {Port, {data, {_, Line}}} ->
+            case string:find(Line, "entering the main select") of
+                nomatch -> await_epmd(Port);
+                _ -> Port
+            end;
+        {Port, {exit_status, Status}} ->
+            error({epmd, Status})
+    end.
+
+epmd_stop(none) ->
+    ok;
+epmd_stop(Port) ->
+    {os_pid, Pid} = erlang:port_info(Port, os_pid),
+    _ = os:cmd("kill " ++ integer_to_list(Pid)),
+    (fun Wait() ->
+             receive
+                 {Port, {exit_status, _}} -> ok;
+                 {Port, {data, _}} -> Wait()
+             end
+     end)().
 
 %% @doc What of ours is traced in this node.
 own_trace() ->
