@@ -133,7 +133,7 @@ static void hang_up(struct uplink *uplink)
     uplink->greeted = false;
     uplink->in_used = 0;
     uplink->out_used = uplink->out_begin = 0;
-    journal_rewind(uplink->settings.journal);
+    /* What is under way may have arrived: it stays until the next daemon says what it has. See take_frame. */
 }
 
 /* Begins a frame: leaves room for its length, and writes the head of its array. */
@@ -288,6 +288,11 @@ static bool take_frame(struct uplink *uplink, const uint8_t *bytes, size_t lengt
     if (!uplink->greeted) {
         uplink->greeted = true;
         uplink->sent = uplink->acknowledged;
+        /*
+         * Now it is known what of an earlier connection did not arrive. Not before: what made room in between would
+         * count as lost, although the daemon may have it.
+         */
+        journal_rewind(uplink->settings.journal);
         pthread_mutex_lock(&uplink->lock);
         uplink->state.connected = true;
         uplink->state.connects++;
