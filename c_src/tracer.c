@@ -24,7 +24,9 @@
 #define FREED_AT_ONCE 256    /* links whose set a callback frees itself; a larger one goes to the reaper */
 #define EVIDENCE_LIFE_NS (UINT64_C(60) * 1000 * 1000 * 1000)
 #define PULLS 8              /* deaths out of the wide table that one exit weighs */
-#define HALT_WAIT_MS 200
+/* Together what a call of erlang:halt may wait. */
+#define HALT_DRAIN_MS 150
+#define HALT_LEAVE_MS 50
 
 /* An exit this soon after arming, of a process that lived before, may have a cause that was not seen. */
 #define BLIND_NS (UINT64_C(1) * 1000 * 1000 * 1000)
@@ -731,10 +733,11 @@ static void on_call(struct coroner *coroner, ErlNifEnv *env, const ERL_NIF_TERM 
             on_own_call(coroner, env, caller, mfa, argument, count, argv[4]);
         else if (mfa[1] == atoms.process_flag && count == 2)
             on_process_flag(coroner, caller, argument);
-        else if (mfa[1] == atoms.halt)
+        else if (mfa[1] == atoms.halt) {
             /* After this there is no node: what is in the journal has one chance to get out. */
-            (void)uplink_drain(coroner->uplink, HALT_WAIT_MS);
-        else if (mfa[1] == atoms.purge_module && count == 1)
+            (void)uplink_drain(coroner->uplink, HALT_DRAIN_MS);
+            uplink_leave(coroner->uplink, HALT_LEAVE_MS);
+        } else if (mfa[1] == atoms.purge_module && count == 1)
             on_code_call(coroner, env, caller, mfa, argument, count, argv[4]);
     } else if (mfa[0] == atoms.erts_code_purger && mfa[1] == atoms.handle_request && count == 2) {
         on_purger_request(coroner, env, argument[0]);
