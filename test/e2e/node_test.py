@@ -228,14 +228,24 @@ def test_hostile_names_and_long_chains(s):
     check(status["made"] >= count + chain, status)
     equal((status["lost"], daemon.status()["ingest"]["connections_refused"]), (0, 0))
     equal(file_agrees(daemon), ids_of(status["incarnation"], status["made"]))
-    longest = 0
+    longest, seen = 0, set()
     with open(daemon.out, "rb") as lines:
         for line in lines:
             record = check_line(line)
             check(not any(ord(character) < 32 for text in texts(record) for character in text), line)
             longest = max(longest, record.get("chain_length", 0))
+            seen.update(place for place, text in named(record) if "\U0001F480" in (text or ""))
     equal(longest, 1000)
+    equal(seen, {"name", "initial_call", "reason", "ancestors", "by_name", "stack"}, "where the names have come to")
     daemon.stop()
+
+
+def named(record):
+    """The places of a record that a name can come to, and what stands there."""
+    process, end = record["process"], record["exit"]
+    yield from (("name", process.get("name")), ("initial_call", process.get("initial_call")), ("reason", end["reason"]),
+                ("ancestors", str(process.get("ancestors"))), ("stack", str(end.get("stack"))),
+                ("by_name", record["origin"].get("by_name")))
 
 
 def texts(value):

@@ -44,7 +44,8 @@ class RealNode:
                     check(not isinstance(value, dict) or "failed" not in value, "the node could not", value)
                     return value
                 continue  # something that OTP has to say
-            check(select.select([self.process.stdout], [], [], deadline - time.monotonic())[0], "the node does not answer")
+            left = deadline - time.monotonic()
+            check(left > 0 and select.select([self.process.stdout], [], [], left)[0], "the node does not answer")
             data = os.read(self.process.stdout.fileno(), 65536)
             check(data, "the node has gone")
             self.incoming += data

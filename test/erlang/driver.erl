@@ -2,7 +2,7 @@
 %% stdout. Nothing in here waits for time to pass.
 -module(driver).
 
--export([main/0, start/1, status/0, sync/0, storm/1, storm/2, reasons/0, reason_count/0, hostile/0, chain/1, until/1, crash/1]).
+-export([main/0, sync/0, until/1, crash/1, storm/1, storm/2, reasons/0, hostile/0, chain/1]).
 
 %% @doc Evaluates a line, answers with a line, until stdin ends: then the test has, and the node ends too.
 -spec main() -> no_return().
@@ -52,12 +52,6 @@ json(Value) when is_map(Value) ->
 
 escape(C) when C < 32; C =:= $"; C =:= $\\ -> io_lib:format("\\u~4.16.0b", [C]);
 escape(C) -> C.
-
-start(Options) ->
-    coroner:start(Options).
-
-status() ->
-    coroner:status().
 
 sync() ->
     coroner:sync(60_000).
@@ -122,15 +116,13 @@ die(3, Number) -> exit({badmatch, lists:duplicate(Number rem 50, Number)});
 die(4, _) -> receive never -> ok end.
 
 %% @doc An exit with every reason that reason_tests knows, and one that comes over a link with it.
+%% Returns how many reasons there are.
 reasons() ->
     lists:foreach(fun({_, Make, _}) ->
                           Pid = spawn(fun() -> receive go -> exit(Make()) end end),
                           {_, Monitor} = spawn_monitor(fun() -> link(Pid), Pid ! go, receive never -> ok end end),
                           receive {'DOWN', Monitor, process, _, _} -> ok end
                   end, reason_tests:reasons()),
-    reason_count().
-
-reason_count() ->
     length(reason_tests:reasons()).
 
 %% Names that want to break out of wherever they are put.
@@ -151,7 +143,6 @@ hostile(Name) ->
                   Monitor = monitor(process, Start()),
                   receive {'DOWN', Monitor, process, _, _} -> ok end
           end,
-    %% `undefined' and the like cannot be registered; all of ours can.
     Registered = fun(Then) ->
                          fun() ->
                                  Self = self(),
@@ -200,7 +191,11 @@ form(Line, Text) ->
 chain(Count) ->
     Self = self(),
     Last = lists:foldl(fun(_, Before) ->
-                               Pid = spawn(fun() -> _ = is_pid(Before) andalso link(Before), Self ! linked, receive never -> ok end end),
+                               Pid = spawn(fun() ->
+                                                   _ = is_pid(Before) andalso link(Before),
+                                                   Self ! linked,
+                                                   receive never -> ok end
+                                           end),
                                receive linked -> Pid end
                        end, none, lists:seq(1, Count)),
     Monitor = monitor(process, Last),
