@@ -8,7 +8,9 @@
 #include "clock.h"
 #include "term.h"
 
-#define HALT_WAIT_MS 200
+/* Together what a call of erlang:halt may wait. */
+#define HALT_DRAIN_MS 150
+#define HALT_LEAVE_MS 50
 #define CHILD_ID_ROOM 200 /* bytes of a child's id as text */
 
 /* One call as the functions below need it. */
@@ -485,6 +487,13 @@ static void on_supervisor_call(const struct call *call)
 
 /* --- which is which ----------------------------------------------------------------------------------- */
 
+/* After this there is no node: what is in the journal has one chance to get out. */
+static void on_halt_call(const struct call *call)
+{
+    (void)uplink_drain(call->coroner->uplink, HALT_DRAIN_MS);
+    uplink_leave(call->coroner->uplink, HALT_LEAVE_MS);
+}
+
 static void on_erlang_call(const struct call *call)
 {
     if (call->name == atoms.exit && call->count == 1)
@@ -496,8 +505,7 @@ static void on_erlang_call(const struct call *call)
     else if (call->name == atoms.process_flag && call->count == 2)
         on_process_flag(call);
     else if (call->name == atoms.halt)
-        /* After this there is no node: what is in the journal has one chance to get out. */
-        (void)uplink_drain(call->coroner->uplink, HALT_WAIT_MS);
+        on_halt_call(call);
     else if (call->name == atoms.purge_module && call->count == 1)
         on_code_call(call);
 }

@@ -24,6 +24,7 @@
 #define PAUSE_MAX_MS 1000
 #define GREETING_MS 10000
 #define COUNTERS_MS 1000     /* at most one COUNTERS frame in this time */
+#define LEFT_MS 3000         /* after a goodbye the node should be gone; if it is not, it connects again */
 #define NAME_ROOM 256
 
 struct reaped {
@@ -50,6 +51,7 @@ struct uplink {
     bool renamed;
     bool running; /* there is a thread */
     bool stopping;
+    bool leaving; /* the node is about to end */
     struct timespec stop_by; /* CLOCK_MONOTONIC */
     struct reaped *reaped;
     struct waiter *waiters;
@@ -133,7 +135,7 @@ static void hang_up(struct uplink *uplink)
     uplink->greeted = false;
     uplink->in_used = 0;
     uplink->out_used = uplink->out_begin = 0;
-    journal_rewind(uplink->settings.journal);
+    /* What is under way may have arrived: it stays until the next daemon says what it has. See take_frame. */
 }
 
 /* Begins a frame: leaves room for its length, and writes the head of its array. */
@@ -288,6 +290,11 @@ static bool take_frame(struct uplink *uplink, const uint8_t *bytes, size_t lengt
     if (!uplink->greeted) {
         uplink->greeted = true;
         uplink->sent = uplink->acknowledged;
+        /*
+         * Now it is known what of an earlier connection did not arrive. Not before: what made room in between would
+         * count as lost, although the daemon may have it.
+         */
+        journal_rewind(uplink->settings.journal);
         pthread_mutex_lock(&uplink->lock);
         uplink->state.connected = true;
         uplink->state.connects++;
@@ -525,6 +532,28 @@ static bool wait_for_work(struct uplink *uplink, int timeout)
     return true;
 }
 
+/* Says goodbye if uplink_leave asks for it. Returns whether it did: the connection is over then. */
+static bool leave(struct uplink *uplink)
+{
+    bool leaving;
+
+    pthread_mutex_lock(&uplink->lock);
+    leaving = uplink->leaving;
+    pthread_mutex_unlock(&uplink->lock);
+    if (!leaving)
+        return false;
+    if (uplink->fd >= 0 && uplink->greeted) {
+        say_bye(uplink);
+        set_error(uplink, "said goodbye, for the node is about to end", 0);
+    }
+    hang_up(uplink);
+    pthread_mutex_lock(&uplink->lock);
+    uplink->leaving = false;
+    pthread_cond_broadcast(&uplink->settled);
+    pthread_mutex_unlock(&uplink->lock);
+    return true;
+}
+
 static void *uplink_main(void *cookie)
 {
     struct uplink *uplink = cookie;
@@ -537,6 +566,8 @@ static void *uplink_main(void *cookie)
 
         reap(uplink);
         call_waiters(uplink, false);
+        if (leave(uplink))
+            retry_at = now_ms() + LEFT_MS;
         if (uplink->fd < 0 && uplink->settings.path != NULL) {
             if (now_ms() >= retry_at) {
                 connect_daemon(uplink);
@@ -708,7 +739,7 @@ int uplink_start(struct uplink *uplink, const struct uplink_settings *settings,
         goto err0;
     pthread_mutex_lock(&uplink->lock);
     set_name(uplink, node_name);
-    uplink->renamed = uplink->stopping = false;
+    uplink->renamed = uplink->stopping = uplink->leaving = false;
     uplink->state = (struct uplink_state){.connected = false};
     (void)snprintf(uplink->state.error, sizeof(uplink->state.error), "%s",
                    settings->path == NULL ? "no ingest socket is set" : "not connected yet");
@@ -803,6 +834,21 @@ bool uplink_drain(struct uplink *uplink, unsigned milliseconds)
         error = pthread_cond_timedwait(&uplink->settled, &uplink->lock, &by);
     pthread_mutex_unlock(&uplink->lock);
     return settled;
+}
+
+void uplink_leave(struct uplink *uplink, unsigned milliseconds)
+{
+    struct timespec by = in_ms(milliseconds);
+    int error = 0;
+
+    pthread_mutex_lock(&uplink->lock);
+    uplink->leaving = uplink->running;
+    pthread_mutex_unlock(&uplink->lock);
+    write_wake(uplink);
+    pthread_mutex_lock(&uplink->lock);
+    while (uplink->running && uplink->leaving && error == 0)
+        error = pthread_cond_timedwait(&uplink->settled, &uplink->lock, &by);
+    pthread_mutex_unlock(&uplink->lock);
 }
 
 bool uplink_notify(struct uplink *uplink, uint64_t seq, void (*call)(void *cookie, bool settled),

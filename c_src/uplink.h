@@ -71,6 +71,12 @@ void uplink_rename(struct uplink *uplink, const char *node_name);
 bool uplink_drain(struct uplink *uplink, unsigned milliseconds);
 
 /**
+ * uplink_leave(uplink, milliseconds): the node is about to end: tells the daemon the counters, says goodbye and hangs up,
+ * waiting up to ${milliseconds} for that. Should the node live on, it connects again after some seconds. Blocks.
+ */
+void uplink_leave(struct uplink *uplink, unsigned milliseconds);
+
+/**
  * uplink_notify(uplink, seq, call, cookie): calls ${call} with ${cookie} once nothing up to ${seq} is unacknowledged, on
  * the uplink's thread (or at once on this one); with false when the thread ends before that. Returns false, calling
  * nothing, without memory or without a thread.
