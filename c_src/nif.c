@@ -125,6 +125,15 @@ static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM info)
     return 0;
 }
 
+static void read_counters(void *cookie, uint64_t *normal, uint64_t *unrecorded)
+{
+    struct coroner *coroner = cookie;
+
+    *normal = atomic_load_explicit(&coroner->normal, memory_order_relaxed);
+    *unrecorded = atomic_load_explicit(&coroner->unrecorded, memory_order_relaxed) +
+                  atomic_load_explicit(&coroner->without_memory, memory_order_relaxed);
+}
+
 /* The module is loaded again while an older instance is there: they share everything. */
 static int upgrade(ErlNifEnv *env, void **priv_data, void **old_priv_data, ERL_NIF_TERM info)
 {
@@ -137,7 +146,7 @@ static int upgrade(ErlNifEnv *env, void **priv_data, void **old_priv_data, ERL_N
         return 2;
     if (coroner->code != &this_code) {
         /* Another copy of the library: its code goes away with the old instance, so nothing may run in it. */
-        if (uplink_restart(coroner->uplink) != 0) {
+        if (uplink_restart(coroner->uplink, read_counters) != 0) {
             leave_library();
             return 3;
         }
@@ -201,15 +210,6 @@ static ERL_NIF_TERM make_text(ErlNifEnv *env, const char *text)
 static ERL_NIF_TERM make_error(ErlNifEnv *env, ERL_NIF_TERM reason)
 {
     return enif_make_tuple2(env, atoms.error, reason);
-}
-
-static void read_counters(void *cookie, uint64_t *normal, uint64_t *unrecorded)
-{
-    struct coroner *coroner = cookie;
-
-    *normal = atomic_load_explicit(&coroner->normal, memory_order_relaxed);
-    *unrecorded = atomic_load_explicit(&coroner->unrecorded, memory_order_relaxed) +
-                  atomic_load_explicit(&coroner->without_memory, memory_order_relaxed);
 }
 
 static int make_incarnation(char *incarnation)

@@ -49,17 +49,18 @@ int uplink_start(struct uplink *uplink, const struct uplink_settings *settings,
                  const char *node_name);
 
 /**
- * uplink_stop(uplink, drain_ms): waits up to ${drain_ms} for what is unsent to be committed, says bye, ends and joins
- * the thread. A no-op without a thread.
+ * uplink_stop(uplink, drain_ms): waits up to ${drain_ms} for what is unsent to be committed, but not for a daemon that is
+ * not there; says bye, ends and joins the thread. A no-op without a thread.
  */
 void uplink_stop(struct uplink *uplink, unsigned drain_ms);
 
 /**
- * uplink_restart(uplink): ends the thread and starts another with the same settings, running the code of the library
- * that calls this: the old one's may be unmapped next. What was under way is sent again. Returns 0, or an errno; a no-op
- * without a thread.
+ * uplink_restart(uplink, counters): ends the thread and starts another with the same settings but ${counters}, running
+ * the code of the library that calls this: the old one's may be unmapped next. What was under way is sent again, and who
+ * waits by uplink_notify is called with false. Returns 0, or an errno, and then there is no thread; a no-op without one.
  */
-int uplink_restart(struct uplink *uplink);
+int uplink_restart(struct uplink *uplink,
+                   void (*counters)(void *cookie, uint64_t *normal, uint64_t *unrecorded));
 
 /** uplink_wake(uplink): there is something unsent. Cheap when the thread is awake. Any thread. */
 void uplink_wake(struct uplink *uplink);
