@@ -34,7 +34,6 @@ struct reaped {
 struct waiter {
     struct waiter *next;
     uint64_t seq;
-    void (*call)(void *cookie, bool settled);
     void *cookie;
 };
 
@@ -48,8 +47,10 @@ struct uplink {
     pthread_cond_t settled;
     char node_name[NAME_ROOM];
     bool renamed;
-    bool running; /* there is a thread */
+    bool running; /* there is a thread, or one that follows it will be */
     bool stopping;
+    bool restarting; /* stopping, for another thread to follow */
+    bool has_daemon; /* there is a socket to connect to */
     struct timespec stop_by; /* CLOCK_MONOTONIC */
     struct reaped *reaped;
     struct waiter *waiters;
@@ -252,7 +253,8 @@ static void call_waiters(struct uplink *uplink, bool all)
     while (ready != NULL) {
         struct waiter *next = ready->next;
 
-        ready->call(ready->cookie, journal_is_settled(uplink->settings.journal, ready->seq));
+        uplink->settings.calls.flushed(ready->cookie,
+                                       journal_is_settled(uplink->settings.journal, ready->seq));
         memory_free(ready);
         ready = next;
     }
@@ -421,7 +423,7 @@ static int tell_counters(struct uplink *uplink, bool now)
     unsigned pairs = 0;
     size_t map;
 
-    uplink->settings.counters(uplink->settings.cookie, &normal, &unrecorded);
+    uplink->settings.calls.counters(uplink->settings.cookie, &normal, &unrecorded);
     told[2] = normal + unrecorded;
     if (memcmp(told, uplink->counters_told, sizeof(told)) == 0)
         return -1;
@@ -530,6 +532,7 @@ static void *uplink_main(void *cookie)
     struct uplink *uplink = cookie;
     unsigned pause_ms = PAUSE_FIRST_MS;
     uint64_t retry_at = 0, greeting_by = 0;
+    bool restarting;
 
     while (!is_over(uplink)) {
         int timeout = -1;
@@ -594,7 +597,10 @@ static void *uplink_main(void *cookie)
         say_bye(uplink);
     hang_up(uplink);
     reap(uplink);
-    call_waiters(uplink, true);
+    pthread_mutex_lock(&uplink->lock);
+    restarting = uplink->restarting;
+    pthread_mutex_unlock(&uplink->lock);
+    call_waiters(uplink, !restarting);
     return NULL;
 }
 
@@ -709,6 +715,7 @@ int uplink_start(struct uplink *uplink, const struct uplink_settings *settings,
     pthread_mutex_lock(&uplink->lock);
     set_name(uplink, node_name);
     uplink->renamed = uplink->stopping = false;
+    uplink->has_daemon = settings->path != NULL;
     uplink->state = (struct uplink_state){.connected = false};
     (void)snprintf(uplink->state.error, sizeof(uplink->state.error), "%s",
                    settings->path == NULL ? "no ingest socket is set" : "not connected yet");
@@ -732,14 +739,15 @@ err0:
     return error;
 }
 
-/* Ends and joins the thread. Returns false when there was none. */
-static bool end_thread(struct uplink *uplink, unsigned drain_ms)
+/* Ends and joins the thread, which another may follow. Returns false when there was none. */
+static bool end_thread(struct uplink *uplink, unsigned drain_ms, bool restarting)
 {
     bool running;
 
     pthread_mutex_lock(&uplink->lock);
     running = uplink->running;
     uplink->stopping = true;
+    uplink->restarting = running && restarting;
     uplink->stop_by = in_ms(drain_ms);
     pthread_mutex_unlock(&uplink->lock);
     if (!running)
@@ -749,12 +757,11 @@ static bool end_thread(struct uplink *uplink, unsigned drain_ms)
     return true;
 }
 
-void uplink_stop(struct uplink *uplink, unsigned drain_ms)
+/* The thread has ended, and none follows it. */
+static void settle_down(struct uplink *uplink)
 {
-    if (!end_thread(uplink, drain_ms))
-        return;
     pthread_mutex_lock(&uplink->lock);
-    uplink->running = false;
+    uplink->running = uplink->restarting = false;
     pthread_mutex_unlock(&uplink->lock);
     /* What came in between the thread's last look and `running` being false. */
     reap(uplink);
@@ -762,20 +769,24 @@ void uplink_stop(struct uplink *uplink, unsigned drain_ms)
     free_settings(&uplink->settings);
 }
 
-int uplink_restart(struct uplink *uplink)
+void uplink_stop(struct uplink *uplink, unsigned drain_ms)
+{
+    if (end_thread(uplink, drain_ms, false))
+        settle_down(uplink);
+}
+
+int uplink_restart(struct uplink *uplink, const struct uplink_calls *calls)
 {
     int error;
 
-    if (!end_thread(uplink, 0))
+    if (!end_thread(uplink, 0, true))
         return 0;
+    uplink->settings.calls = *calls;
     pthread_mutex_lock(&uplink->lock);
-    uplink->stopping = false;
+    uplink->stopping = uplink->restarting = false;
     pthread_mutex_unlock(&uplink->lock);
-    if ((error = start_thread(uplink)) == 0)
-        return 0;
-    pthread_mutex_lock(&uplink->lock);
-    uplink->running = false;
-    pthread_mutex_unlock(&uplink->lock);
+    if ((error = start_thread(uplink)) != 0)
+        settle_down(uplink);
     return error;
 }
 
@@ -798,24 +809,23 @@ bool uplink_drain(struct uplink *uplink, unsigned milliseconds)
 
     write_wake(uplink);
     pthread_mutex_lock(&uplink->lock);
-    while (uplink->running && error == 0 &&
+    while (uplink->running && uplink->has_daemon && error == 0 &&
            !(settled = journal_is_settled(uplink->settings.journal, UINT64_MAX)))
         error = pthread_cond_timedwait(&uplink->settled, &uplink->lock, &by);
     pthread_mutex_unlock(&uplink->lock);
     return settled;
 }
 
-bool uplink_notify(struct uplink *uplink, uint64_t seq, void (*call)(void *cookie, bool settled),
-                   void *cookie)
+bool uplink_notify(struct uplink *uplink, uint64_t seq, void *cookie)
 {
     struct waiter *waiter = memory_alloc(sizeof(*waiter));
     bool running;
 
     if (waiter == NULL)
         return false;
-    *waiter = (struct waiter){.seq = seq, .call = call, .cookie = cookie};
+    *waiter = (struct waiter){.seq = seq, .cookie = cookie};
     pthread_mutex_lock(&uplink->lock);
-    running = uplink->running && !uplink->stopping;
+    running = uplink->running && (!uplink->stopping || uplink->restarting);
     if (running) {
         waiter->next = uplink->waiters;
         uplink->waiters = waiter;
