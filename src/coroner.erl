@@ -12,6 +12,8 @@
 
 -export_type([why_error/0]).
 
+-define(RECENT_MOST, 1000).
+
 -type why_error() :: alive       % the process lives
                    | not_seen    % it ended before coroner was started, or never was
                    | expired     % its record had to make room for newer ones; ask the daemon
@@ -119,38 +121,54 @@ recent(Count) ->
 %% @doc As recent/1, of those that have these values: #{source => kill, name => "x", module => m}. `source',
 %% `severity', `name', `initial_call', `module' (the purged one) and `by_name' may be given, as text or atom.
 -spec recent(non_neg_integer(), #{atom() => atom() | string() | binary()}) ->
-          {ok, [coroner_record:record()]} | {error, not_armed | {unknown_field, atom()}}.
+          {ok, [coroner_record:record()]}
+              | {error, not_armed | {unknown_field, term()} | {bad_value, Field :: atom()}}.
 recent(Count, Wanted) when is_integer(Count), Count >= 0, is_map(Wanted) ->
-    case [Key || Key <- maps:keys(Wanted), not is_map_key(Key, fields())] of
-        [Unknown | _] ->
-            {error, {unknown_field, Unknown}};
-        [] ->
-            %% With a filter all that is held is gone through.
-            Ask = case map_size(Wanted) of 0 -> Count; _ -> 1000 end,
-            case is_loaded() andalso coroner_nif:recent(Ask) of
-                Records when is_list(Records) ->
-                    Maps = lists:map(fun coroner_record:to_map/1, Records),
-                    {ok, lists:sublist([Map || Map <- Maps, matches(Map, Wanted)], Count)};
-                _ ->
-                    {error, not_armed}
-            end
+    case wanted(maps:to_list(Wanted), []) of
+        {error, _} = Error -> Error;
+        [] -> recent_of(Count, Count, []);
+        %% All that is held is gone through.
+        Conditions -> recent_of(?RECENT_MOST, Count, Conditions)
+    end.
+
+recent_of(Ask, Count, Conditions) ->
+    case is_loaded() andalso coroner_nif:recent(min(Ask, ?RECENT_MOST)) of
+        Records when is_list(Records) ->
+            Maps = lists:map(fun coroner_record:to_map/1, Records),
+            Matching = [Map || Map <- Maps,
+                               lists:all(fun({Path, Text}) -> value(Map, Path) =:= Text end, Conditions)],
+            {ok, lists:sublist(Matching, min(Count, ?RECENT_MOST))};
+        _ ->
+            {error, not_armed}
     end.
 
 fields() ->
     #{source => [exit, source], severity => [severity], name => [process, name],
       initial_call => [process, initial_call], module => [origin, module], by_name => [origin, by_name]}.
 
-matches(Map, Wanted) ->
-    maps:fold(fun(Key, Value, Matches) ->
-                      Matches andalso value(Map, maps:get(Key, fields())) =:= text(Value)
-              end, true, Wanted).
+%% Where in a record each field stands, and what is wanted there.
+wanted([], Conditions) ->
+    Conditions;
+wanted([{Field, Value} | Rest], Conditions) ->
+    case {fields(), text(Value)} of
+        {#{Field := _}, error} -> {error, {bad_value, Field}};
+        {#{Field := Path}, Text} -> wanted(Rest, [{Path, Text} | Conditions]);
+        {_, _} -> {error, {unknown_field, Field}}
+    end.
 
 value(Value, []) -> Value;
 value(Map, [Key | Keys]) when is_map_key(Key, Map) -> value(maps:get(Key, Map), Keys);
 value(_, _) -> undefined.
 
-text(Atom) when is_atom(Atom) -> atom_to_binary(Atom);
-text(Chars) -> unicode:characters_to_binary(Chars).
+text(Atom) when is_atom(Atom) ->
+    atom_to_binary(Atom);
+text(Chars) ->
+    try unicode:characters_to_binary(Chars) of
+        Text when is_binary(Text) -> Text;
+        _ -> error
+    catch
+        error:badarg -> error
+    end.
 
 %% @doc How coroner stands: whether it is armed, how many processes it knows, how many records it made, how many
 %% the daemon has, how many were lost, whether all it traces is still traced.
@@ -177,6 +195,15 @@ trace_status() ->
 %% @doc Waits until the daemon has acknowledged (that is: committed) all records made so far.
 -spec sync(timeout()) -> ok | {error, timeout | not_armed}.
 sync(Timeout) ->
+    %% In a process of its own: an answer that comes after the timeout goes to nobody's mailbox.
+    Self = self(),
+    {Pid, Monitor} = spawn_monitor(fun() -> Self ! {self(), wait_for_daemon(Timeout)} end),
+    receive
+        {Pid, Result} -> demonitor(Monitor, [flush]), Result;
+        {'DOWN', Monitor, process, Pid, Reason} -> exit(Reason)
+    end.
+
+wait_for_daemon(Timeout) ->
     Reference = make_ref(),
     case is_loaded() andalso coroner_nif:notify(Reference) of
         ok ->
