@@ -264,8 +264,8 @@ talk(Listen, Copies) ->
     First = greeted(Listen),
     assert_attributes(),
     <<_, ?RECORD, _/binary>> = frame(First),
-    Self = self(),
-    Waiting = spawn_link(fun() -> Self ! {self(), coroner:sync(infinity)} end),
+    Reference = make_ref(),
+    ok = coroner_nif:notify(Reference),
     %% With each copy a connection ends and another begins; what was not acknowledged comes again.
     Last = lists:foldl(fun(Ebin, Socket) ->
                                load_copy(Ebin),
@@ -276,7 +276,8 @@ talk(Listen, Copies) ->
                        end, First, Copies ++ Copies),
     #{made := Made} = coroner:status(),
     ok = gen_tcp:send(Last, ack(Made)),
-    ?assertEqual(ok, receive {Waiting, Synced} -> Synced end),
+    ?assertEqual(true, receive {coroner_flushed, Reference, Settled} -> Settled end),
+    ?assertEqual(ok, coroner:sync(infinity)),
     ?assertMatch(#{connected := true, acknowledged := Made, unacknowledged := 0}, coroner:status()),
     ok = coroner:stop(),
     drained(Last).
