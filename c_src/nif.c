@@ -134,6 +134,44 @@ static void read_counters(void *cookie, uint64_t *normal, uint64_t *unrecorded)
                   atomic_load_explicit(&coroner->without_memory, memory_order_relaxed);
 }
 
+struct notice {
+    ErlNifEnv *env;
+    ErlNifPid to;
+    ERL_NIF_TERM reference;
+};
+
+/* On the uplink's thread, which is none of the VM's: enif_send takes no caller's environment there. */
+static void send_notice(void *cookie, bool settled)
+{
+    struct notice *notice = cookie;
+    ERL_NIF_TERM message = enif_make_tuple3(notice->env, atoms.coroner_flushed, notice->reference,
+                                            settled ? atoms.true_ : atoms.false_);
+
+    (void)enif_send(NULL, &notice->to, notice->env, message); /* it may be gone: then nobody waits */
+    enif_free_env(notice->env);
+    memory_free(notice);
+}
+
+static const struct uplink_calls uplink_calls = {.counters = read_counters, .flushed = send_notice};
+
+/*
+ * Another copy of the library takes over: the old one's code goes away with the old instance, so nothing may run in it,
+ * nor may there be a pointer to it. Returns 0, or an errno.
+ */
+static int take_over(struct coroner *coroner)
+{
+    int error;
+
+    /* A stop on a dirty scheduler may be joining the thread at this moment. */
+    pthread_mutex_lock(&coroner->lifecycle);
+    if ((error = uplink_restart(coroner->uplink, &uplink_calls)) == 0) {
+        journal_on_evicted(coroner->journal, on_evicted, coroner);
+        coroner->code = &this_code;
+    }
+    pthread_mutex_unlock(&coroner->lifecycle);
+    return error;
+}
+
 /* The module is loaded again while an older instance is there: they share everything. */
 static int upgrade(ErlNifEnv *env, void **priv_data, void **old_priv_data, ERL_NIF_TERM info)
 {
@@ -144,14 +182,9 @@ static int upgrade(ErlNifEnv *env, void **priv_data, void **old_priv_data, ERL_N
         return 1;
     if (enter_library(env) != 0)
         return 2;
-    if (coroner->code != &this_code) {
-        /* Another copy of the library: its code goes away with the old instance, so nothing may run in it. */
-        if (uplink_restart(coroner->uplink, read_counters) != 0) {
-            leave_library();
-            return 3;
-        }
-        journal_on_evicted(coroner->journal, on_evicted, coroner);
-        coroner->code = &this_code;
+    if (coroner->code != &this_code && take_over(coroner) != 0) {
+        leave_library();
+        return 3;
     }
     coroner->users++;
     *priv_data = coroner;
@@ -163,8 +196,19 @@ static void unload(ErlNifEnv *env, void *priv_data)
     struct coroner *coroner = priv_data;
 
     (void)env;
-    if (--coroner->users == 0)
+    if (--coroner->users == 0) {
         coroner_free(coroner);
+    } else if (instances == 1 && coroner->code == &this_code) {
+        /*
+         * This copy took over from another, and now it goes and the other stays: the on_load of the module failed
+         * after all. The other's functions are not known here; what is left is to have none called.
+         */
+        pthread_mutex_lock(&coroner->lifecycle);
+        uplink_stop(coroner->uplink, 0);
+        journal_on_evicted(coroner->journal, NULL, NULL);
+        coroner->code = NULL;
+        pthread_mutex_unlock(&coroner->lifecycle);
+    }
     leave_library();
 }
 
@@ -250,7 +294,7 @@ static ERL_NIF_TERM start_locked(ErlNifEnv *env, struct coroner *coroner,
     settings->incarnation = coroner->incarnation;
     settings->intern = coroner->intern;
     settings->journal = coroner->journal;
-    settings->counters = read_counters;
+    settings->calls = uplink_calls;
     settings->cookie = coroner;
     if ((error = uplink_start(coroner->uplink, settings, node_name)) != 0)
         return make_error(env, enif_make_tuple2(env, enif_make_atom(env, "uplink"),
@@ -614,24 +658,6 @@ static ERL_NIF_TERM nif_status(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     return enif_make_list_from_array(env, pairs, sizeof(pairs) / sizeof(pairs[0]));
 }
 
-struct notice {
-    ErlNifEnv *env;
-    ErlNifPid to;
-    ERL_NIF_TERM reference;
-};
-
-/* On the uplink's thread, which is none of the VM's: enif_send takes no caller's environment there. */
-static void send_notice(void *cookie, bool settled)
-{
-    struct notice *notice = cookie;
-    ERL_NIF_TERM message = enif_make_tuple3(notice->env, atoms.coroner_flushed, notice->reference,
-                                            settled ? atoms.true_ : atoms.false_);
-
-    (void)enif_send(NULL, &notice->to, notice->env, message); /* it may be gone: then nobody waits */
-    enif_free_env(notice->env);
-    memory_free(notice);
-}
-
 /*
  * notify(Reference) -> ok | not_armed: the caller gets {coroner_flushed, Reference, true} once the daemon has
  * acknowledged all records made so far, false if coroner is stopped before that.
@@ -654,8 +680,7 @@ static ERL_NIF_TERM nif_notify(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     }
     (void)enif_self(env, &notice->to);
     notice->reference = enif_make_copy(notice->env, argv[0]);
-    if (!uplink_notify(coroner->uplink, journal_counts(coroner->journal).made, send_notice,
-                       notice)) {
+    if (!uplink_notify(coroner->uplink, journal_counts(coroner->journal).made, notice)) {
         enif_free_env(notice->env);
         memory_free(notice);
         return atoms.not_armed;

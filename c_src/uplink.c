@@ -36,7 +36,6 @@ struct reaped {
 struct waiter {
     struct waiter *next;
     uint64_t seq;
-    void (*call)(void *cookie, bool settled);
     void *cookie;
 };
 
@@ -50,10 +49,11 @@ struct uplink {
     pthread_cond_t settled;
     char node_name[NAME_ROOM];
     bool renamed;
-    bool running; /* there is a thread */
+    bool running; /* there is a thread, or one that follows it will be */
     bool stopping;
     bool leaving;    /* the node is about to end */
     bool restarting; /* it is to end, but another follows */
+    bool has_daemon; /* there is a socket to connect to */
     uint64_t stop_by_ms;
     struct reaped *reaped;
     struct waiter *waiters;
@@ -280,7 +280,8 @@ static void call_waiters(struct uplink *uplink, bool all)
     while (ready != NULL) {
         struct waiter *next = ready->next;
 
-        ready->call(ready->cookie, journal_is_settled(uplink->settings.journal, ready->seq));
+        uplink->settings.calls.flushed(ready->cookie,
+                                       journal_is_settled(uplink->settings.journal, ready->seq));
         memory_free(ready);
         ready = next;
     }
@@ -458,7 +459,7 @@ static int tell_counters(struct uplink *uplink, bool now)
     unsigned pairs = 0;
     size_t map;
 
-    uplink->settings.counters(uplink->settings.cookie, &normal, &unrecorded);
+    uplink->settings.calls.counters(uplink->settings.cookie, &normal, &unrecorded);
     told[2] = normal + unrecorded;
     if (memcmp(told, uplink->counters_told, sizeof(told)) == 0)
         return -1;
@@ -632,7 +633,7 @@ static void *uplink_main(void *cookie)
     }
     hang_up(uplink);
     reap(uplink);
-    call_waiters(uplink, true);
+    call_waiters(uplink, !restarting);
     return NULL;
 }
 
@@ -731,7 +732,7 @@ static int start_thread(struct uplink *uplink)
 static void after_thread(struct uplink *uplink)
 {
     pthread_mutex_lock(&uplink->lock);
-    uplink->running = false;
+    uplink->running = uplink->restarting = false;
     pthread_mutex_unlock(&uplink->lock);
     /* What came in between the thread's last look and `running` being false. */
     reap(uplink);
@@ -759,6 +760,7 @@ int uplink_start(struct uplink *uplink, const struct uplink_settings *settings,
     pthread_mutex_lock(&uplink->lock);
     set_name(uplink, node_name);
     uplink->renamed = uplink->stopping = uplink->leaving = uplink->restarting = false;
+    uplink->has_daemon = settings->path != NULL;
     uplink->state = (struct uplink_state){.connected = false};
     (void)snprintf(uplink->state.error, sizeof(uplink->state.error), "%s",
                    settings->path == NULL ? "no ingest socket is set" : "not connected yet");
@@ -780,7 +782,7 @@ err0:
     return error;
 }
 
-/* Ends and joins the thread. Returns false when there was none. */
+/* Ends and joins the thread, which another may follow. Returns false when there was none. */
 static bool end_thread(struct uplink *uplink, unsigned drain_ms, bool restarting)
 {
     bool running;
@@ -788,7 +790,7 @@ static bool end_thread(struct uplink *uplink, unsigned drain_ms, bool restarting
     pthread_mutex_lock(&uplink->lock);
     running = uplink->running;
     uplink->stopping = true;
-    uplink->restarting = restarting;
+    uplink->restarting = running && restarting;
     uplink->stop_by_ms = now_ms() + drain_ms;
     pthread_mutex_unlock(&uplink->lock);
     if (!running)
@@ -804,14 +806,13 @@ void uplink_stop(struct uplink *uplink, unsigned drain_ms)
         after_thread(uplink);
 }
 
-int uplink_restart(struct uplink *uplink,
-                   void (*counters)(void *cookie, uint64_t *normal, uint64_t *unrecorded))
+int uplink_restart(struct uplink *uplink, const struct uplink_calls *calls)
 {
     int error;
 
     if (!end_thread(uplink, 0, true))
         return 0;
-    uplink->settings.counters = counters;
+    uplink->settings.calls = *calls;
     pthread_mutex_lock(&uplink->lock);
     uplink->stopping = uplink->restarting = false;
     pthread_mutex_unlock(&uplink->lock);
@@ -841,7 +842,7 @@ bool uplink_drain(struct uplink *uplink, unsigned milliseconds)
 
     write_wake(uplink);
     pthread_mutex_lock(&uplink->lock);
-    while (uplink->running && error == 0 &&
+    while (uplink->running && uplink->has_daemon && error == 0 &&
            !(settled = journal_is_settled(uplink->settings.journal, UINT64_MAX)))
         error = pthread_cond_timedwait(&uplink->settled, &uplink->lock, &by);
     pthread_mutex_unlock(&uplink->lock);
@@ -863,17 +864,16 @@ void uplink_leave(struct uplink *uplink, unsigned milliseconds)
     pthread_mutex_unlock(&uplink->lock);
 }
 
-bool uplink_notify(struct uplink *uplink, uint64_t seq, void (*call)(void *cookie, bool settled),
-                   void *cookie)
+bool uplink_notify(struct uplink *uplink, uint64_t seq, void *cookie)
 {
     struct waiter *waiter = memory_alloc(sizeof(*waiter));
     bool running;
 
     if (waiter == NULL)
         return false;
-    *waiter = (struct waiter){.seq = seq, .call = call, .cookie = cookie};
+    *waiter = (struct waiter){.seq = seq, .cookie = cookie};
     pthread_mutex_lock(&uplink->lock);
-    running = uplink->running && !uplink->stopping;
+    running = uplink->running && (!uplink->stopping || uplink->restarting);
     if (running) {
         waiter->next = uplink->waiters;
         uplink->waiters = waiter;

@@ -246,6 +246,19 @@ struct peer {
     uint64_t made, normal, unrecorded, lost;
 };
 
+/* What uplink_notify was asked for. */
+struct notice {
+    atomic_uint calls, settled;
+};
+
+static void on_settled(void *cookie, bool settled)
+{
+    struct notice *notice = cookie;
+
+    atomic_fetch_add(&notice->settled, settled);
+    atomic_fetch_add(&notice->calls, 1);
+}
+
 static void count_exits(void *cookie, uint64_t *normal, uint64_t *unrecorded)
 {
     struct fixture *fixture = cookie;
@@ -365,7 +378,7 @@ static int begin(void **state)
                                                  .otp = "27",
                                                  .intern = fixture->intern,
                                                  .journal = fixture->journal,
-                                                 .counters = count_exits,
+                                                 .calls = {.counters = count_exits, .flushed = on_settled},
                                                  .cookie = fixture};
     *state = fixture;
     return 0;
@@ -763,19 +776,6 @@ static void begin_stop(struct call *call)
         wait_for_change();
     pthread_mutex_unlock(&passing.lock);
     assert_true(before == -1 || before > (int)call->milliseconds);
-}
-
-/* What uplink_notify was asked for. */
-struct notice {
-    atomic_uint calls, settled;
-};
-
-static void on_settled(void *cookie, bool settled)
-{
-    struct notice *notice = cookie;
-
-    atomic_fetch_add(&notice->settled, settled);
-    atomic_fetch_add(&notice->calls, 1);
 }
 
 static void assert_notice(struct notice *notice, unsigned calls, unsigned settled)
@@ -1424,18 +1424,18 @@ static void a_notice_comes_once_when_all_is_settled(void **state)
     struct notice early = {0}, later = {0}, never = {0}, none = {0};
     struct peer peer;
 
-    assert_false(uplink_notify(fixture->uplink, 0, on_settled, &none));
+    assert_false(uplink_notify(fixture->uplink, 0, &none));
     open_daemon(fixture);
     start(fixture);
     peer = greet(fixture, 0, 1, 0);
     (void)idle();
-    assert_true(uplink_notify(fixture->uplink, 0, on_settled, &early));
+    assert_true(uplink_notify(fixture->uplink, 0, &early));
     (void)idle();
     assert_notice(&early, 1, 1);
     add(fixture, 3);
     read_records(&peer, 1, 3);
-    assert_true(uplink_notify(fixture->uplink, 2, on_settled, &later));
-    assert_true(uplink_notify(fixture->uplink, 3, on_settled, &never));
+    assert_true(uplink_notify(fixture->uplink, 2, &later));
+    assert_true(uplink_notify(fixture->uplink, 3, &never));
     acknowledge(&peer, 1);
     (void)idle();
     assert_notice(&later, 0, 0);
@@ -1444,12 +1444,12 @@ static void a_notice_comes_once_when_all_is_settled(void **state)
     assert_notice(&later, 1, 1);
     assert_notice(&never, 0, 0);
     alloc_fail_at(1, false);
-    assert_false(uplink_notify(fixture->uplink, 0, on_settled, &none));
+    assert_false(uplink_notify(fixture->uplink, 0, &none));
     alloc_fail_at(0, false);
     uplink_stop(fixture->uplink, 0);
     assert_notice(&never, 1, 0);
     assert_notice(&early, 1, 1);
-    assert_false(uplink_notify(fixture->uplink, 0, on_settled, &none));
+    assert_false(uplink_notify(fixture->uplink, 0, &none));
     assert_notice(&none, 0, 0);
     read_bye(&peer, 3);
 }
@@ -1463,7 +1463,7 @@ static void what_made_room_is_not_waited_for(void **state)
     fixture->settings.path = NULL;
     start(fixture);
     add(fixture, 2);
-    assert_true(uplink_notify(fixture->uplink, 2, on_settled, &notice));
+    assert_true(uplink_notify(fixture->uplink, 2, &notice));
     (void)idle();
     add(fixture, 1);
     (void)idle();
@@ -1626,7 +1626,7 @@ static void freeing_stops(void **state)
     peer = greet(fixture, 0, 1, 0);
     (void)idle();
     add(fixture, 1);
-    assert_true(uplink_notify(fixture->uplink, 1, on_settled, &notice));
+    assert_true(uplink_notify(fixture->uplink, 1, &notice));
     uplink_free(fixture->uplink);
     fixture->uplink = NULL; /* which is a no-op for uplink_free */
     assert_notice(&notice, 1, 0);
@@ -1681,6 +1681,8 @@ static void count_anew(void *cookie, uint64_t *normal, uint64_t *unrecorded)
     *normal += 1000000;
 }
 
+static const struct uplink_calls calls_anew = {.counters = count_anew, .flushed = on_settled};
+
 static void a_restarted_uplink_goes_on_where_it_was(void **state)
 {
     struct fixture *fixture = *state;
@@ -1688,7 +1690,7 @@ static void a_restarted_uplink_goes_on_where_it_was(void **state)
     struct peer peer, next;
     cbor_item_t *frame;
 
-    assert_int_equal(uplink_restart(fixture->uplink, count_anew), 0); /* a no-op */
+    assert_int_equal(uplink_restart(fixture->uplink, &calls_anew), 0); /* a no-op */
     open_daemon(fixture);
     start(fixture);
     peer = greet(fixture, 0, 1, 0);
@@ -1697,10 +1699,9 @@ static void a_restarted_uplink_goes_on_where_it_was(void **state)
     read_records(&peer, 1, 4);
     acknowledge(&peer, 2);
     (void)idle();
-    assert_true(uplink_notify(fixture->uplink, 4, on_settled, &notice));
-    assert_int_equal(uplink_restart(fixture->uplink, count_anew), 0);
-    /* What it would call may be unmapped from here on. */
-    assert_notice(&notice, 1, 0);
+    assert_true(uplink_notify(fixture->uplink, 4, &notice));
+    assert_int_equal(uplink_restart(fixture->uplink, &calls_anew), 0);
+    assert_notice(&notice, 0, 0); /* who waits goes on waiting */
     /* A BYE would say that the node keeps nothing. */
     frame = read_frame(&peer);
     assert_null(frame);
@@ -1711,9 +1712,9 @@ static void a_restarted_uplink_goes_on_where_it_was(void **state)
     read_record(&next, 5, 0);
     acknowledge(&next, 5);
     (void)idle();
-    assert_true(uplink_notify(fixture->uplink, 5, on_settled, &notice));
+    assert_true(uplink_notify(fixture->uplink, 5, &notice));
     (void)idle();
-    assert_notice(&notice, 2, 1);
+    assert_notice(&notice, 2, 2);
     uplink_stop(fixture->uplink, 0);
     read_bye(&next, 5);
     assert_int_equal(next.normal, 1000000);
@@ -1730,13 +1731,13 @@ static void a_restart_that_fails_leaves_no_thread_and_nothing_behind(void **stat
     peer = greet(fixture, 0, 1, 0);
     (void)idle();
     add(fixture, 1);
-    assert_true(uplink_notify(fixture->uplink, 1, on_settled, &notice));
+    assert_true(uplink_notify(fixture->uplink, 1, &notice));
     no_threads = true;
-    assert_int_equal(uplink_restart(fixture->uplink, count_exits), EAGAIN);
+    assert_int_equal(uplink_restart(fixture->uplink, &calls_anew), EAGAIN);
     no_threads = false;
     assert_notice(&notice, 1, 0);
     assert_error(fixture, "no thread for the uplink");
-    assert_false(uplink_notify(fixture->uplink, 1, on_settled, &notice));
+    assert_false(uplink_notify(fixture->uplink, 1, &notice));
     assert_false(uplink_drain(fixture->uplink, 1000));
     uplink_stop(fixture->uplink, 1000);
     hang_up(&peer);
@@ -1808,7 +1809,7 @@ static void without_a_path_it_only_reaps(void **state)
     assert_error(fixture, "no ingest socket is set");
     add(fixture, 3);
     assert_int_equal(idle(), -1);
-    assert_true(uplink_notify(fixture->uplink, 3, on_settled, &notice));
+    assert_true(uplink_notify(fixture->uplink, 3, &notice));
     uplink_rename(fixture->uplink, "other@db3");
     assert_int_equal(idle(), -1);
     uplink_stop(fixture->uplink, 60000); /* there is nobody to wait for */
@@ -1842,7 +1843,7 @@ static void without_a_thread_it_does_not_start(void **state)
     no_threads = true;
     assert_int_equal(uplink_start(fixture->uplink, &fixture->settings, NODE), EAGAIN);
     no_threads = false;
-    assert_false(uplink_notify(fixture->uplink, 0, on_settled, NULL));
+    assert_false(uplink_notify(fixture->uplink, 0, NULL));
     uplink_stop(fixture->uplink, 1000);
     start(fixture);
     peer = greet(fixture, 0, 1, 0);
