@@ -37,6 +37,7 @@ struct coroner {
     pthread_mutex_t lifecycle; /* start and stop exclude each other; no callback takes it */
     uint64_t starts;
     char incarnation[17];
+    char host[256]; /* the host's name, as start was told */
     _Atomic uint64_t armed_ns; /* monotonic, of the last start */
 
     /* What is recorded; written by start before it is armed. */
@@ -50,6 +51,6 @@ struct coroner {
     _Atomic uint64_t by_source[CORONER_SOURCE_COUNT];
 };
 
-#define CORONER_ABI 1
+#define CORONER_ABI 2
 
 #endif
