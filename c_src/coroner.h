@@ -43,6 +43,7 @@ struct coroner {
     pthread_mutex_t lifecycle; /* start and stop exclude each other; no callback takes it */
     uint64_t starts;
     char incarnation[17];
+    char host[256]; /* the host's name, as start was told */
     _Atomic uint64_t armed_ns; /* monotonic, of the last start */
 
     /* What is recorded; written by start before it is armed. */

@@ -6,6 +6,7 @@
  * those, as each other and as all callbacks.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -343,6 +344,7 @@ static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
         coroner->record_shapes = shapes;
         coroner->only_class = record[2] == atoms.true_;
         purge_reset(coroner->purge, argv[6], argv[7]);
+        (void)snprintf(coroner->host, sizeof(coroner->host), "%s", host);
         result = start_locked(env, coroner, &settings, node, bytes);
     }
     pthread_mutex_unlock(&coroner->lifecycle);
@@ -638,6 +640,7 @@ static ERL_NIF_TERM nif_status(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     ERL_NIF_TERM pairs[] = {
         pair(env, "armed", is_armed(coroner) ? atoms.true_ : atoms.false_),
         pair(env, "incarnation", make_text(env, coroner->incarnation)),
+        pair(env, "host", make_text(env, coroner->host)),
         pair(env, "processes", enif_make_uint64(env, ledger_count(coroner->ledger))),
         pair(env, "made", enif_make_uint64(env, counts.made)),
         pair(env, "held", enif_make_uint64(env, counts.held)),

@@ -134,8 +134,7 @@ recent(Count, Wanted) when is_integer(Count), Count >= 0, is_map(Wanted) ->
 recent_of(Ask, Count, Conditions) ->
     case is_loaded() andalso coroner_nif:recent(min(Ask, ?RECENT_MOST)) of
         Records when is_list(Records) ->
-            Maps = lists:map(fun coroner_record:to_map/1, Records),
-            Matching = [Map || Map <- Maps,
+            Matching = [Map || Map <- coroner_record:to_maps(Records),
                                lists:all(fun({Path, Text}) -> value(Map, Path) =:= Text end, Conditions)],
             {ok, lists:sublist(Matching, min(Count, ?RECENT_MOST))};
         _ ->

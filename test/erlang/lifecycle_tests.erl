@@ -258,12 +258,13 @@ copy_and_daemon() ->
 
 -define(HELLO, 1).
 -define(RECORD, 2).
+-define(COUNTERS, 3).
 -define(ACK, 16).
 
 talk(Listen, Copies) ->
     First = greeted(Listen),
     assert_attributes(),
-    <<_, ?RECORD, _/binary>> = frame(First),
+    record_comes(First),
     Reference = make_ref(),
     ok = coroner_nif:notify(Reference),
     %% With each copy a connection ends and another begins; what was not acknowledged comes again.
@@ -271,7 +272,7 @@ talk(Listen, Copies) ->
                                load_copy(Ebin),
                                drained(Socket),
                                Next = greeted(Listen),
-                               <<_, ?RECORD, _/binary>> = frame(Next),
+                               record_comes(Next),
                                Next
                        end, First, Copies ++ Copies),
     #{made := Made} = coroner:status(),
@@ -288,6 +289,13 @@ greeted(Listen) ->
     <<_, ?HELLO, _/binary>> = frame(Socket),
     ok = gen_tcp:send(Socket, ack(0)),
     Socket.
+
+%% Before it there may be a frame of counters.
+record_comes(Socket) ->
+    case frame(Socket) of
+        <<_, ?RECORD, _/binary>> -> ok;
+        <<_, ?COUNTERS, _/binary>> -> record_comes(Socket)
+    end.
 
 frame(Socket) ->
     {ok, Frame} = gen_tcp:recv(Socket, 0),
