@@ -13,7 +13,11 @@ armed(Options, Tests) ->
     {setup,
      fun() -> ok = coroner:start(maps:merge(#{ingest => none}, Options)) end,
      fun(_) -> ok = coroner:stop() end,
-     Tests}.
+     [patient(Test) || Test <- Tests]}.
+
+%% EUnit gives a test five seconds: on a machine that is busy with others that is a guess.
+patient({Name, Fun}) when is_function(Fun, 0) -> {Name, {timeout, 60, Fun}};
+patient(Test) -> Test.
 
 start_armed() ->
     ok = coroner:start(#{ingest => none}).
