@@ -114,6 +114,31 @@ static struct coroner *coroner_new(void)
     return coroner;
 }
 
+#if ERL_NIF_MAJOR_VERSION == 2 && ERL_NIF_MINOR_VERSION < 17
+/*
+ * OTP 26 and later have it (erl_nif.h, NIF 2.17), the header that we build with need not. Weak: it is NULL in a VM without,
+ * and the call of erlang:halt/2, which is traced in every VM, has to do.
+ */
+extern int enif_set_option(ErlNifEnv *env, int option, ...) __attribute__((weak));
+#define ERL_NIF_OPT_ON_HALT 2
+#define HAS_SET_OPTION (enif_set_option != NULL)
+#else
+#define HAS_SET_OPTION true
+#endif
+
+/* The VM halts, on whatever way it came to that; no function of the VM may be called any more. */
+static void on_halt(void *priv_data)
+{
+    coroner_last_words(priv_data);
+}
+
+/* Only load() and upgrade() may set it. */
+static void hear_of_halt(ErlNifEnv *env)
+{
+    if (HAS_SET_OPTION)
+        (void)enif_set_option(env, ERL_NIF_OPT_ON_HALT, on_halt); /* without it the traced call has to do */
+}
+
 static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM info)
 {
     (void)info;
@@ -123,6 +148,7 @@ static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM info)
         leave_library();
         return 2;
     }
+    hear_of_halt(env);
     return 0;
 }
 
@@ -187,6 +213,7 @@ static int upgrade(ErlNifEnv *env, void **priv_data, void **old_priv_data, ERL_N
         leave_library();
         return 3;
     }
+    hear_of_halt(env);
     coroner->users++;
     *priv_data = coroner;
     return 0;
