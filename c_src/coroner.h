@@ -39,6 +39,9 @@ struct coroner {
     char incarnation[17];
     _Atomic uint64_t armed_ns; /* monotonic, of the last start */
 
+    /* Until then (monotonic) no verdict is certain: not everybody is traced, or was a moment ago. */
+    _Atomic uint64_t blind_until_ns;
+
     /* What is recorded; written by start before it is armed. */
     uint32_t record_sources; /* bit by enum coroner_source */
     uint32_t record_shapes;  /* bit by enum reason_shape: recorded whatever the source */
@@ -50,6 +53,6 @@ struct coroner {
     _Atomic uint64_t by_source[CORONER_SOURCE_COUNT];
 };
 
-#define CORONER_ABI 1
+#define CORONER_ABI 2
 
 #endif

@@ -4,21 +4,34 @@
 
 -export([to_map/1, normal/2]).
 
--export_type([record/0]).
+-export_type([record/0, gap/0]).
 
 -type record() :: #{schema := binary(), exit := map(), process := map(), atom() => term()}.
 
+-type gap() :: #{schema := binary(), gap := map(), severity := binary(), message := binary(), atom() => term()}.
+
 %% @doc The record behind what the NIF gives.
--spec to_map(coroner_nif:cbor_record()) -> record().
+-spec to_map(coroner_nif:cbor_record()) -> record() | gap().
 to_map({Seq, TimeNs, Cbor}) ->
     {Keys, _, _} = coroner_nif:vocabulary(),
     {Map, <<>>} = decode(Cbor, maps:from_list(Keys)),
     Node = node_map(),
-    Map#{schema => <<"coroner.exit/1">>,
+    (gap_times(Map))#{
+         schema => case Map of #{gap := _} -> <<"coroner.gap/1">>; _ -> <<"coroner.exit/1">> end,
          id => <<(maps:get(incarnation, Node))/binary, $-, (integer_to_binary(Seq))/binary>>,
-         time => list_to_binary(calendar:system_time_to_rfc3339(
-                                  TimeNs, [{unit, nanosecond}, {offset, "Z"}])),
+         time => time(TimeNs),
          node => Node}.
+
+time(Ns) ->
+    list_to_binary(calendar:system_time_to_rfc3339(Ns, [{unit, nanosecond}, {offset, "Z"}])).
+
+%% They travel as nanoseconds.
+gap_times(#{gap := Gap} = Map) ->
+    Map#{gap := maps:map(fun(Key, Ns) when Key =:= from; Key =:= to -> time(Ns);
+                            (_, Value) -> Value
+                         end, Gap)};
+gap_times(Map) ->
+    Map.
 
 %% @doc What is told of a process that ended normally: no record was made of it.
 -spec normal(pid(), mfa() | undefined) -> record().
