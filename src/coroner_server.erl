@@ -3,14 +3,11 @@
 -behaviour(gen_server).
 
 -export([start_link/0, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
--export([trace_state/0]).
+-export([check/0, pause/0, resume/0]).
 
--record(state, {trace :: coroner_trace:state(),
-                node :: node(),
-                processes :: non_neg_integer(), % traced ones that lived before
-                foreign :: non_neg_integer()}). % processes that another tool traces
+-record(state, {watch :: coroner_watch:watch(),
+                node :: node()}).
 
--define(CHUNK, 1000).
 -define(DRAIN_MS, 1000).
 -define(TICK_MS, 1000).
 
@@ -18,11 +15,21 @@
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
-%% @doc The tracer state of this start, and what was found at it.
--spec trace_state() -> #{trace := coroner_trace:state(), snapshot := non_neg_integer(),
-                         foreign := non_neg_integer()}.
-trace_state() ->
-    gen_server:call(?MODULE, trace_state, infinity).
+%% @doc Looks now whether all is traced that should be, and says how it stands.
+-spec check() -> #{trace := term(), gaps := non_neg_integer(), foreign := non_neg_integer(),
+                   snapshot := non_neg_integer(), tracer := session | shared | undefined}.
+check() ->
+    gen_server:call(?MODULE, check, infinity).
+
+%% @doc Takes all trace flags and patterns off.
+-spec pause() -> ok.
+pause() ->
+    gen_server:call(?MODULE, pause, infinity).
+
+%% @doc Sets them again.
+-spec resume() -> ok | {error, {disarmed, term()}}.
+resume() ->
+    gen_server:call(?MODULE, resume, infinity).
 
 -spec init([]) -> {ok, #state{}} | {stop, term()}.
 init([]) ->
@@ -36,12 +43,11 @@ arm(Options) ->
     %% An earlier server that was killed could not disarm.
     ok = coroner_nif:stop(0),
     case start_nif(Options) of
-        {ok, Trace} ->
-            case coroner_trace:arm(Trace) of
-                ok ->
-                    {Seen, Foreign} = existing(processes(), Trace, 0, 0),
+        {ok, Tracer} ->
+            case coroner_watch:start(Tracer) of
+                {ok, Watch} ->
                     erlang:send_after(?TICK_MS, self(), tick),
-                    {ok, #state{trace = Trace, node = node(), processes = Seen, foreign = Foreign}};
+                    {ok, #state{watch = Watch, node = node()}};
                 {error, Reason} ->
                     ok = coroner_nif:stop(0),
                     {stop, Reason}
@@ -56,28 +62,15 @@ start_nif(#{ingest := Ingest, memory := Bytes, record := Record}) ->
                       list_to_binary(erlang:system_info(otp_release)), Bytes, Record,
                       whereis(erts_code_purger), whereis(code_server)).
 
-%% Those that lived before: entered in the ledger, then traced, then asked, so that nothing falls between.
-existing([], _Trace, Seen, Foreign) ->
-    {Seen, Foreign};
-existing(Pids, Trace, Seen, Foreign) ->
-    {Chunk, Rest} = split(Pids),
-    New = coroner_nif:expect(Chunk),
-    Untraced = coroner_trace:trace_processes(New, Trace),
-    _ = [coroner_nif:forget(Pid) || Pid <- Untraced],
-    Traced = New -- Untraced,
-    Answered = coroner_snapshot:take(Traced),
-    Theirs = length([Pid || Pid <- Untraced, is_process_alive(Pid)]),
-    %% The schedulers have others to run.
-    receive after 1 -> ok end,
-    existing(Rest, Trace, Seen + Answered, Foreign + Theirs).
-
-split(Pids) when length(Pids) =< ?CHUNK -> {Pids, []};
-split(Pids) -> lists:split(?CHUNK, Pids).
-
--spec handle_call(trace_state, gen_server:from(), #state{}) -> {reply, map(), #state{}}.
-handle_call(trace_state, _From, State) ->
-    {reply, #{trace => State#state.trace, snapshot => State#state.processes,
-              foreign => State#state.foreign}, State}.
+-spec handle_call(check | pause | resume, gen_server:from(), #state{}) -> {reply, term(), #state{}}.
+handle_call(check, _From, State) ->
+    Watch = coroner_watch:check(State#state.watch),
+    {reply, coroner_watch:info(Watch), State#state{watch = Watch}};
+handle_call(pause, _From, State) ->
+    {reply, ok, State#state{watch = coroner_watch:pause(State#state.watch)}};
+handle_call(resume, _From, State) ->
+    {Result, Watch} = coroner_watch:resume(State#state.watch),
+    {reply, Result, State#state{watch = Watch}}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Message, State) ->
@@ -86,7 +79,7 @@ handle_cast(_Message, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info(tick, State) ->
     erlang:send_after(?TICK_MS, self(), tick),
-    {noreply, renamed(State)};
+    {noreply, renamed(State#state{watch = coroner_watch:check(State#state.watch)})};
 handle_info(_Message, State) ->
     {noreply, State}.
 
@@ -98,6 +91,6 @@ renamed(State) ->
     State#state{node = node()}.
 
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{trace = Trace}) ->
-    ok = coroner_trace:disarm(Trace),
+terminate(_Reason, #state{watch = Watch}) ->
+    ok = coroner_watch:stop(Watch),
     coroner_nif:stop(?DRAIN_MS).

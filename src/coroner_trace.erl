@@ -1,110 +1,112 @@
-%% How tracing is switched on and off. What differs between OTP releases is found out here,
-%% at start: which functions there are, and whether there are trace sessions.
+%% How tracing is switched on and off, whichever way this OTP has: with a trace session of our own, or with the one
+%% tracer that all tools share. Which of the two, is found out here, and nowhere else.
 %%
-%% On OTP 25 a process and a function can have one tracer each. So nothing is taken that another tool holds.
+%% What can be traced: `new_processes', a process, a function (whose calls are seen). Whose each is can be asked:
+%% nothing is taken that another tool holds.
 -module(coroner_trace).
 
--export([arm/1, disarm/1, trace_processes/2, intact/1]).
+-export([open/1, kind/1, arm/1, lost/1, regain/2, whose/2, trace_processes/2, disarm/0]).
 
--export_type([state/0]).
+-export_type([trace/0, what/0, whose/0]).
 
--type state() :: pos_integer().
+-record(trace, {backend :: module(), handle :: term(), state :: pos_integer(),
+                patterns :: [coroner_patterns:pattern()]}).
 
--define(CHUNK, 1000).
+-opaque trace() :: #trace{}.
+-type what() :: new_processes | pid() | mfa().
+-type whose() :: ours
+               | nobodys
+               | {anothers, Tracer :: term()}
+               | dead  % a process
+               | gone. % the whole session
 
-%% @doc Sets the patterns and the flag for processes to come.
--spec arm(state()) -> ok | {error, {other_tracer, term()} | {no_pattern, [mfa()]}}.
-arm(State) ->
-    case foreign_tracer(new_processes, State) of
-        {true, Tracer} ->
-            {error, {other_tracer, Tracer}};
-        false ->
-            Patterns = coroner_patterns:all(),
-            case [MFA || {MFA, Spec} <- Patterns, set_pattern(MFA, Spec, State) =/= 1] of
-                [] ->
-                    %% `new' first, then pid by pid: `all' stops the node while the VM walks its table.
-                    _ = erlang:trace(new_processes, true, flags(State)),
-                    ok;
-                Missing ->
-                    clear_patterns(Patterns),
-                    {error, {no_pattern, Missing}}
-            end
+%% Makes ready to trace; nothing is traced yet. State is what the callbacks get.
+-callback open(State :: pos_integer()) -> Handle :: term().
+%% Whose it is.
+-callback whose(what(), Handle :: term()) -> whose().
+%% Makes it ours: one that is ours or nobody's. False if it cannot be traced.
+-callback set(new_processes | pid() | coroner_patterns:pattern(), Handle :: term()) -> boolean().
+%% Switches off what is ours, of whatever start.
+-callback disarm() -> ok.
+
+-define(SESSION, session).
+
+%% @doc Makes ready to trace with this tracer state. As long as the result is kept, and no longer, what is traced with it
+%% stays traced.
+-spec open(State :: pos_integer()) -> trace().
+open(State) ->
+    Backend = backend(),
+    #trace{backend = Backend, handle = Backend:open(State), state = State, patterns = coroner_patterns:all()}.
+
+%% The module `trace' is kernel's from OTP 27 on; before that somebody's own may be called so, and is left alone.
+backend() ->
+    _ = erlang:function_exported(erts_internal, trace_session_create, 3) andalso code:ensure_loaded(trace),
+    case erlang:function_exported(erts_internal, trace_session_create, 3)
+        andalso erlang:function_exported(trace, session_create, 3) of
+        true -> coroner_trace_session;
+        false -> coroner_trace_shared
     end.
 
-%% @doc Takes off what arm/1 and trace_processes/2 set, and nothing of anybody else's.
--spec disarm(state()) -> ok.
-disarm(State) ->
-    case foreign_tracer(new_processes, State) of
-        false -> _ = erlang:trace(new_processes, false, coroner_patterns:flags()), ok;
-        {true, _} -> ok
-    end,
-    clear_patterns([Pattern || {MFA, _} = Pattern <- coroner_patterns:all(), is_ours(MFA)]),
-    untrace(processes(), State, 0).
+%% @doc Whether tracing is all our own (session) or shared with other tools.
+-spec kind(trace()) -> session | shared.
+kind(#trace{backend = coroner_trace_session}) -> session;
+kind(#trace{backend = coroner_trace_shared}) -> shared.
 
-untrace([], _State, _Count) ->
-    ok;
-untrace(Pids, State, ?CHUNK) ->
-    pause(),
-    untrace(Pids, State, 0);
-untrace([Pid | Pids], State, Count) ->
-    try erlang:trace_info(Pid, tracer) of
-        {tracer, {coroner_nif, State}} -> erlang:trace(Pid, false, coroner_patterns:flags());
-        _ -> 0
-    catch
-        error:badarg -> 0 % it has died
-    end,
-    untrace(Pids, State, Count + 1).
+%% @doc Sets the patterns and the flags of processes to come: all of it or nothing.
+-spec arm(trace()) -> ok | {error, {other_tracer, term()} | {no_pattern, [mfa()]}}.
+arm(Trace) ->
+    {_, Left} = regain(lost(Trace), Trace),
+    case {lists:keyfind(new_processes, 1, Left), Left} of
+        {false, []} ->
+            ok;
+        {false, _} ->
+            ok = disarm(),
+            {error, {no_pattern, [MFA || {MFA, _} <- Left]}};
+        {{new_processes, Whose}, _} ->
+            ok = disarm(),
+            {error, {other_tracer, case Whose of {anothers, Tracer} -> Tracer; _ -> Whose end}}
+    end.
 
-%% The scheduler this runs on has others to run.
-pause() ->
-    receive after 1 -> ok end.
+%% @doc What of the patterns and the flags of processes to come is not ours, and whose it is.
+-spec lost(trace()) -> [{session | what(), whose()}].
+lost(#trace{patterns = Patterns} = Trace) ->
+    case whose(new_processes, Trace) of
+        gone -> [{?SESSION, gone}];
+        New -> [{What, Whose} || {What, Whose} <- [{new_processes, New} |
+                                                   [{MFA, whose(MFA, Trace)} || {MFA, _} <- Patterns]],
+                                 Whose =/= ours]
+    end.
+
+%% @doc Takes back what is lost and nobody's. Returns what still is not ours.
+-spec regain([{session | what(), whose()}], trace()) -> {trace(), [{session | what(), whose()}]}.
+regain([{?SESSION, gone}], #trace{state = State}) ->
+    Trace = open(State),
+    regain(lost(Trace), Trace);
+regain(Lost, #trace{patterns = Patterns} = Trace) ->
+    %% Patterns first: who is born traced shall have its calls seen.
+    {New, MFAs} = lists:partition(fun({What, _}) -> What =:= new_processes end, Lost),
+    Left = [Item || {MFA, Whose} = Item <- MFAs,
+                    not (Whose =:= nobodys andalso set(lists:keyfind(MFA, 1, Patterns), Trace))],
+    {Trace, [Item || {What, Whose} = Item <- New, not (Whose =:= nobodys andalso set(What, Trace))] ++ Left}.
+
+%% @doc Whose it is.
+-spec whose(what(), trace()) -> whose().
+whose(What, #trace{backend = Backend, handle = Handle}) ->
+    Backend:whose(What, Handle).
+
+set(What, #trace{backend = Backend, handle = Handle}) ->
+    Backend:set(What, Handle).
 
 %% @doc Traces these processes. Returns those that cannot be: they have died, or another tool traces them.
--spec trace_processes([pid()], state()) -> [pid()].
-trace_processes(Pids, State) ->
-    Flags = flags(State),
-    [Pid || Pid <- Pids, not trace_process(Pid, Flags)].
+-spec trace_processes([pid()], trace()) -> [pid()].
+trace_processes(Pids, Trace) ->
+    [Pid || Pid <- Pids, not trace_process(whose(Pid, Trace), Pid, Trace)].
 
-trace_process(Pid, Flags) ->
-    %% erlang:trace/3 logs an error when somebody else traces Pid, so ask first.
-    try erlang:trace_info(Pid, flags) =:= {flags, []} andalso erlang:trace(Pid, true, Flags) =:= 1
-    catch error:badarg -> false
-    end.
+trace_process(ours, _Pid, _Trace) -> true;
+trace_process(nobodys, Pid, Trace) -> set(Pid, Trace);
+trace_process(_, _Pid, _Trace) -> false.
 
-flags(State) ->
-    coroner_patterns:flags() ++ [{tracer, coroner_nif, State}].
-
-foreign_tracer(What, State) ->
-    case erlang:trace_info(What, tracer) of
-        {tracer, []} -> false;
-        {tracer, {coroner_nif, State}} -> false;
-        {tracer, {coroner_nif, _Earlier}} -> false;
-        {tracer, Other} -> {true, Other}
-    end.
-
-%% @doc Whether everything that arm/1 set is still there.
--spec intact(state()) -> boolean().
-intact(State) ->
-    erlang:trace_info(new_processes, tracer) =:= {tracer, {coroner_nif, State}}
-        andalso lists:all(fun({MFA, _}) -> is_ours(MFA) end, coroner_patterns:all()).
-
-is_ours(MFA) ->
-    case erlang:trace_info(MFA, meta) of
-        {meta, {coroner_nif, _}} -> true;
-        _ -> false
-    end.
-
-%% Meta patterns see every caller, traced or not, and put no flag on any process.
-set_pattern(MFA, Spec, State) ->
-    case erlang:trace_info(MFA, meta) of
-        {meta, Nobody} when Nobody =:= false; Nobody =:= []; Nobody =:= undefined ->
-            erlang:trace_pattern(MFA, Spec, [{meta, coroner_nif, State}]);
-        {meta, {coroner_nif, _}} ->
-            erlang:trace_pattern(MFA, Spec, [{meta, coroner_nif, State}]);
-        {meta, _SomebodyElse} ->
-            0
-    end.
-
-clear_patterns(Patterns) ->
-    _ = [erlang:trace_pattern(MFA, false, [meta]) || {MFA, _} <- Patterns],
-    ok.
+%% @doc Takes off all that is ours, of whatever start, and nothing of anybody else's.
+-spec disarm() -> ok.
+disarm() ->
+    (backend()):disarm().

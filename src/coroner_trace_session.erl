@@ -1,0 +1,78 @@
+%% Tracing since OTP 27: in a session of our own, in which no other tool sets or clears anything, and of which nothing
+%% shows in dbg or erlang:trace_info/2.
+%%
+%% The session lives as long as its handle: coroner_server keeps that, and when the server is killed, the session goes
+%% with it. Only somebody who looks for sessions, or reloads a module, can take something of it away.
+%%
+%% Sessions have no meta patterns with a tracer of their own, so processes have the flag `call', and the calls of one
+%% that is not traced yet are not seen. The patterns are local ones: like meta patterns they see a call that a module
+%% makes to itself, and functions that are not exported.
+-module(coroner_trace_session).
+-behaviour(coroner_trace).
+
+-export([open/1, whose/2, set/2, disarm/0]).
+
+-define(NAME, coroner).
+
+%% Kept beside the session: OTP 25 has no such module, and what checks calls there shall not look for it.
+-type handle() :: {Module :: module(), Session :: term()}.
+
+-spec open(State :: pos_integer()) -> handle().
+open(State) ->
+    Module = trace,
+    %% A session does not load its tracer.
+    {module, coroner_nif} = code:ensure_loaded(coroner_nif),
+    {Module, Module:session_create(?NAME, {coroner_nif, State}, [])}.
+
+-spec whose(coroner_trace:what(), handle()) -> coroner_trace:whose().
+whose({_, _, _} = MFA, {Module, Session}) ->
+    try Module:info(Session, MFA, traced) of
+        {traced, local} -> ours;
+        {traced, _} -> nobodys
+    catch
+        error:badarg -> gone
+    end;
+whose(Who, {Module, Session}) ->
+    try Module:info(Session, Who, flags) of
+        {flags, Flags} ->
+            case flags() -- Flags of
+                [] -> ours;
+                _ -> nobodys
+            end;
+        undefined -> dead
+    catch
+        error:badarg -> gone
+    end.
+
+flags() ->
+    [call | coroner_patterns:flags()].
+
+-spec set(new_processes | pid() | coroner_patterns:pattern(), handle()) -> boolean().
+set({MFA, Spec}, {Module, Session}) ->
+    try Module:function(Session, MFA, Spec, [local]) =:= 1
+    catch error:badarg -> false
+    end;
+set(Who, {Module, Session}) ->
+    %% Never `all': it stops the node while the VM walks its table.
+    try Module:process(Session, case Who of new_processes -> new; _ -> Who end, true, flags()) of
+        _ -> true
+    catch
+        error:badarg -> false % it has died
+    end.
+
+-spec disarm() -> ok.
+disarm() ->
+    Module = trace,
+    _ = [Module:session_destroy(Session) || {?NAME, _} = Session <- Module:session_info(all),
+                                            is_ours(Module, Session)],
+    ok.
+
+%% Another may call a session of his the same.
+is_ours(Module, Session) ->
+    try Module:info(Session, new, tracer) of
+        {tracer, {coroner_nif, _}} -> true;
+        {tracer, []} -> false;
+        _ -> false
+    catch
+        error:badarg -> false
+    end.

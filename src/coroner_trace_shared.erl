@@ -1,0 +1,97 @@
+%% Tracing before OTP 27: a process and a function can have one tracer each, whoever sets it, and anybody can take it
+%% off. So nothing is taken that another tool holds, and coroner_watch looks whether we still hold what we took.
+%%
+%% Functions have meta patterns: they see every caller, traced or not, and put no flag on any process.
+-module(coroner_trace_shared).
+-behaviour(coroner_trace).
+
+-export([open/1, whose/2, set/2, disarm/0]).
+
+-define(CHUNK, 1000).
+
+-spec open(State) -> State when State :: pos_integer().
+open(State) ->
+    State.
+
+-spec whose(coroner_trace:what(), State :: pos_integer()) -> coroner_trace:whose().
+whose({_, _, _} = MFA, State) ->
+    case erlang:trace_info(MFA, meta) of
+        {meta, {coroner_nif, State}} -> ours;
+        {meta, {coroner_nif, _Earlier}} -> nobodys;
+        {meta, Nobody} when Nobody =:= false; Nobody =:= []; Nobody =:= undefined -> without_meta(MFA);
+        {meta, Tracer} -> {anothers, Tracer}
+    end;
+whose(Who, State) ->
+    case erlang:trace_info(Who, tracer) of
+        {tracer, {coroner_nif, State}} -> with_flags(erlang:trace_info(Who, flags));
+        {tracer, []} -> nobodys;
+        {tracer, {coroner_nif, _Earlier}} -> nobodys;
+        {tracer, Tracer} -> {anothers, Tracer};
+        undefined -> dead
+    end.
+
+with_flags({flags, Flags}) ->
+    case coroner_patterns:flags() -- Flags of
+        [] -> ours;
+        _ -> nobodys
+    end;
+with_flags(undefined) ->
+    dead.
+
+%% A global pattern and a meta pattern exclude each other: ours would silently end the other's.
+without_meta(MFA) ->
+    case erlang:trace_info(MFA, traced) of
+        {traced, global} -> {anothers, undefined};
+        _ -> nobodys
+    end.
+
+-spec set(new_processes | pid() | coroner_patterns:pattern(), State :: pos_integer()) -> boolean().
+set({MFA, Spec}, State) ->
+    erlang:trace_pattern(MFA, Spec, [{meta, coroner_nif, State}]) =:= 1;
+set(new_processes, State) ->
+    %% Never `all': it stops the node while the VM walks its table.
+    _ = erlang:trace(new_processes, true, flags(State)),
+    true;
+set(Pid, State) ->
+    try erlang:trace(Pid, true, flags(State)) =:= 1
+    catch error:badarg -> false % it has died
+    end.
+
+flags(State) ->
+    coroner_patterns:flags() ++ [{tracer, coroner_nif, State}].
+
+-spec disarm() -> ok.
+disarm() ->
+    case erlang:trace_info(new_processes, tracer) of
+        {tracer, {coroner_nif, _}} -> erlang:trace(new_processes, false, coroner_patterns:flags());
+        _ -> ok
+    end,
+    lists:foreach(fun(MFA) -> erlang:trace_pattern(MFA, false, [meta]) end,
+                  [MFA || {MFA, _} <- coroner_patterns:all(), is_our_pattern(MFA)]),
+    untrace(processes(), 0).
+
+%% [] is what is left of a pattern whose tracer module was unloaded.
+is_our_pattern(MFA) ->
+    case erlang:trace_info(MFA, meta) of
+        {meta, {coroner_nif, _}} -> true;
+        {meta, []} -> true;
+        _ -> false
+    end.
+
+untrace([], _Count) ->
+    ok;
+untrace(Pids, ?CHUNK) ->
+    %% The scheduler this runs on has others to run.
+    receive after 1 -> ok end,
+    untrace(Pids, 0);
+untrace([Pid | Pids], Count) ->
+    case erlang:trace_info(Pid, tracer) of
+        {tracer, {coroner_nif, _}} -> untrace(Pid);
+        _ -> ok
+    end,
+    untrace(Pids, Count + 1).
+
+untrace(Pid) ->
+    try erlang:trace(Pid, false, coroner_patterns:flags())
+    catch error:badarg -> 0 % it has died
+    end.
