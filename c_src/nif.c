@@ -465,6 +465,19 @@ static ERL_NIF_TERM nif_blind(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
 }
 
 /*
+ * probe(Pid | undefined) -> Seen: from now on traced calls of Pid are only counted, or those of nobody any more. Seen is
+ * how many have been counted altogether.
+ */
+static ERL_NIF_TERM nif_probe(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct coroner *coroner = coroner_of(env);
+
+    (void)argc;
+    atomic_store_explicit(&coroner->probing, get_pid_word(env, argv[0]), memory_order_relaxed);
+    return enif_make_uint64(env, atomic_load_explicit(&coroner->probes_seen, memory_order_relaxed));
+}
+
+/*
  * gap(FromNs, ToNs | undefined, Why :: binary(), Detail :: binary()) -> ok | not_armed: makes a record of a gap, which
  * lasts still where there is no end of it.
  */
@@ -783,6 +796,7 @@ static ErlNifFunc functions[] = {
     {"drop", 1, nif_drop, 0},
     {"pids", 2, nif_pids, 0},
     {"blind", 1, nif_blind, 0},
+    {"probe", 1, nif_probe, 0},
     {"gap", 4, nif_gap, 0},
     {"why", 1, nif_why, 0},
     {"recent", 1, nif_recent, ERL_NIF_DIRTY_JOB_CPU_BOUND},

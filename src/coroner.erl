@@ -47,6 +47,7 @@ start(Options) when is_map(Options) ->
 started({ok, _}) -> ok;
 started({error, {already_started, _}}) -> ok;
 started({error, {shutdown, {failed_to_start_child, coroner_server, Reason}}}) -> {error, Reason};
+started({error, {{shutdown, {failed_to_start_child, coroner_server, Reason}}, _Child}}) -> {error, Reason};
 started({error, Reason}) -> {error, Reason}.
 
 %% @doc Whether coroner runs, started by hand or as an application.

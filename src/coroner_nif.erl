@@ -5,12 +5,12 @@
 -module(coroner_nif).
 
 -export([enabled/3, enabled_procs/3, trace/5]).
--export([start/8, stop/1, expect/1, seed_links/2, seed/7, forget/1, renew/1, drop/1, pids/2, blind/1, gap/4,
+-export([start/8, stop/1, expect/1, seed_links/2, seed/7, forget/1, renew/1, drop/1, pids/2, blind/1, probe/1, gap/4,
          why/1, recent/1, status/0, notify/1, rename/1, vocabulary/0, links/1, format/1, fingerprint/1]).
 -export([is_loaded/0, file/0]).
 -on_load(load/0).
 -nifs([enabled/3, enabled_procs/3, trace/5, start/8, stop/1, expect/1, seed_links/2, seed/7, forget/1,
-       renew/1, drop/1, pids/2, blind/1, gap/4, why/1, recent/1, status/0, notify/1, rename/1, vocabulary/0, links/1, format/1, fingerprint/1]).
+       renew/1, drop/1, pids/2, blind/1, probe/1, gap/4, why/1, recent/1, status/0, notify/1, rename/1, vocabulary/0, links/1, format/1, fingerprint/1]).
 
 -type cbor_record() :: {Seq :: pos_integer(), TimeNs :: non_neg_integer(), Cbor :: binary()}.
 -export_type([cbor_record/0]).
@@ -74,6 +74,9 @@ pids(_Shard, _Wanted) -> erlang:nif_error(not_loaded).
 
 -spec blind(Ms :: non_neg_integer() | infinity) -> ok.
 blind(_Ms) -> erlang:nif_error(not_loaded).
+
+-spec probe(pid() | undefined) -> Seen :: non_neg_integer().
+probe(_Pid) -> erlang:nif_error(not_loaded).
 
 -spec gap(FromNs :: non_neg_integer(), ToNs :: non_neg_integer() | undefined, Why :: binary(), Detail :: binary()) ->
           ok | not_armed.

@@ -17,7 +17,7 @@ start_link() ->
 
 %% @doc Looks now whether all is traced that should be, and says how it stands.
 -spec check() -> #{trace := term(), gaps := non_neg_integer(), foreign := non_neg_integer(),
-                   snapshot := non_neg_integer(), tracer := session | shared | undefined}.
+                   snapshot := non_neg_integer(), tracer := session | shared}.
 check() ->
     gen_server:call(?MODULE, check, infinity).
 

@@ -5,7 +5,7 @@
 %% nothing is taken that another tool holds.
 -module(coroner_trace).
 
--export([open/1, kind/1, arm/1, lost/1, regain/2, whose/2, trace_processes/2, disarm/0]).
+-export([open/1, kind/0, arm/1, lost/1, regain/2, whose/2, trace_processes/2, disarm/0]).
 
 -export_type([trace/0, what/0, whose/0]).
 
@@ -28,6 +28,8 @@
 -callback set(new_processes | pid() | coroner_patterns:pattern(), Handle :: term()) -> boolean().
 %% Switches off what is ours, of whatever start.
 -callback disarm() -> ok.
+%% Those of these patterns that are ours, and yet no call is seen of. Only asked by a process that is traced.
+-callback silent([coroner_patterns:pattern()]) -> [mfa()].
 
 -define(SESSION, session).
 
@@ -48,9 +50,12 @@ backend() ->
     end.
 
 %% @doc Whether tracing is all our own (session) or shared with other tools.
--spec kind(trace()) -> session | shared.
-kind(#trace{backend = coroner_trace_session}) -> session;
-kind(#trace{backend = coroner_trace_shared}) -> shared.
+-spec kind() -> session | shared.
+kind() ->
+    case backend() of
+        coroner_trace_session -> session;
+        coroner_trace_shared -> shared
+    end.
 
 %% @doc Sets the patterns and the flags of processes to come: all of it or nothing.
 -spec arm(trace()) -> ok | {error, {other_tracer, term()} | {no_pattern, [mfa()]}}.
@@ -71,10 +76,20 @@ arm(Trace) ->
 -spec lost(trace()) -> [{session | what(), whose()}].
 lost(#trace{patterns = Patterns} = Trace) ->
     case whose(new_processes, Trace) of
-        gone -> [{?SESSION, gone}];
-        New -> [{What, Whose} || {What, Whose} <- [{new_processes, New} |
-                                                   [{MFA, whose(MFA, Trace)} || {MFA, _} <- Patterns]],
-                                 Whose =/= ours]
+        gone ->
+            [{?SESSION, gone}];
+        New ->
+            All = [{new_processes, New} | [{MFA, whose(MFA, Trace)} || {MFA, _} <- Patterns]],
+            case [Item || {_, Whose} = Item <- All, Whose =/= ours] of
+                [] -> [{MFA, nobodys} || MFA <- silent(Trace)];
+                Lost -> Lost
+            end
+    end.
+
+silent(#trace{backend = Backend, patterns = Patterns} = Trace) ->
+    case whose(self(), Trace) of
+        ours -> Backend:silent(Patterns);
+        _ -> []
     end.
 
 %% @doc Takes back what is lost and nobody's. Returns what still is not ours.

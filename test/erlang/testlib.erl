@@ -2,7 +2,8 @@
 -module(testlib).
 
 -export([armed/1, armed/2, start_armed/0, ended/1, end_of/2, why/1, get/2, by_site/2, spawn_waiting/0, waiting/0, register_waiting/1,
-         load_version/2, ebin/0, project/0, peer/1, own_trace/0, os_threads/0, deep/1, text/1]).
+         load_version/2, ebin/0, project/0, peer/1, own_trace/0, os_threads/0, deep/1, text/1,
+         gaps/0, ledger/0, elsewhere/1, as/2, leave/1]).
 
 %% @doc The tests, with coroner armed around all of them, and no daemon.
 armed(Tests) ->
@@ -112,6 +113,35 @@ trace_info(What, Item) ->
 os_threads() ->
     {ok, Threads} = file:list_dir("/proc/self/task"),
     length(Threads).
+
+%% @doc The gaps among the records, the oldest first.
+gaps() ->
+    {ok, Records} = coroner:recent(1000),
+    lists:reverse([Record || #{schema := <<"coroner.gap/1">>} = Record <- Records]).
+
+%% @doc The processes that the ledger takes for alive.
+ledger() ->
+    ledger(0).
+
+ledger(From) ->
+    case coroner_nif:pids(From, 100_000) of
+        {0, Pids} -> Pids;
+        {Next, Pids} -> Pids ++ ledger(Next)
+    end.
+
+%% @doc Another tool: a process that does what as/2 asks of it, and is a tracer as long as it lives.
+elsewhere(Do) ->
+    Tool = spawn(fun Loop() -> receive {From, F} -> From ! {self(), F()}, Loop(); leave -> ok; _ -> Loop() end end),
+    as(Tool, Do),
+    Tool.
+
+as(Tool, Do) ->
+    Tool ! {self(), Do},
+    receive {Tool, Result} -> Result end.
+
+leave(Tool) ->
+    Tool ! leave,
+    ended(Tool).
 
 %% @doc A tuple in a tuple, Depth deep.
 deep(Depth) -> deep(Depth, bottom).
