@@ -1,6 +1,6 @@
 /*
- * A gap: a time in which exits were not seen, or not all. It stands in the journal as a record of its own kind, so
- * that a reader of exits is told of it in its place among them.
+ * A gap: a time in which exits were not seen, or not all. It stands in the journal as a record of
+ * its own kind, so that a reader of exits is told of it in its place among them.
  */
 #ifndef CORONER_GAP_H
 #define CORONER_GAP_H
@@ -20,8 +20,9 @@ struct gap {
 };
 
 /**
- * gap_new(from_ns, to_ns, why, why_length, detail, detail_length): a gap; what of the texts is too long, is cut, and
- * what in them is no UTF-8 or a control character becomes '?'. NULL without memory.
+ * gap_new(from_ns, to_ns, why, why_length, detail, detail_length): a gap; what of the texts is too
+ * long, is cut, and what in them is no UTF-8 or a control character becomes '?'. NULL without
+ * memory.
  */
 struct gap *gap_new(uint64_t from_ns, uint64_t to_ns, const unsigned char *why, size_t why_length,
                     const unsigned char *detail, size_t detail_length);
@@ -32,7 +33,8 @@ void gap_free(struct gap *gap);
 /** gap_bytes(gap): the memory that ${gap} takes; 0 for NULL. */
 size_t gap_bytes(const struct gap *gap);
 
-/** gap_encode(gap, cbor): writes the map that stands in a RECORD frame of kind GAP (common/wire.h). Any thread. */
+/** gap_encode(gap, cbor): writes the map that stands in a RECORD frame of kind GAP (common/wire.h).
+ * Any thread. */
 void gap_encode(const struct gap *gap, struct cbor_writer *cbor);
 
 #endif

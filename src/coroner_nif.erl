@@ -10,7 +10,8 @@
 -export([is_loaded/0, file/0]).
 -on_load(load/0).
 -nifs([enabled/3, enabled_procs/3, trace/5, start/8, stop/1, expect/1, seed_links/2, seed/7, forget/1,
-       renew/1, drop/1, pids/2, blind/1, probe/1, gap/4, why/1, recent/1, status/0, notify/1, rename/1, vocabulary/0, links/1, format/1, fingerprint/1]).
+       renew/1, drop/1, pids/2, blind/1, probe/1, gap/4, why/1, recent/1, status/0, notify/1,
+       rename/1, vocabulary/0, links/1, format/1, fingerprint/1]).
 
 -type cbor_record() :: {Seq :: pos_integer(), TimeNs :: non_neg_integer(), Cbor :: binary()}.
 -export_type([cbor_record/0]).

@@ -33,8 +33,8 @@
 
 -define(SESSION, session).
 
-%% @doc Makes ready to trace with this tracer state. As long as the result is kept, and no longer, what is traced with it
-%% stays traced.
+%% @doc Makes ready to trace with this tracer state. What is traced with the result stays traced as long as that is kept,
+%% and no longer.
 -spec open(State :: pos_integer()) -> trace().
 open(State) ->
     Backend = backend(),

@@ -10,9 +10,9 @@
 %% asked anew, as at the start, and the dead leave the ledger. All verdicts of a gap, from when it is noticed until a
 %% second after its end, are at most `ambiguous'.
 %%
-%% A look costs 70 to 120 microseconds on a node of 40 processes, 200 to 450 on one of a million (whose memory is cold),
-%% 5 of them for the patterns: OTP 25, 27 and 29, medians, on a busy machine. For of the processes a sample is taken, each
-%% time another. What takes the flags of all processes takes those of the sample, too.
+%% Of the processes a look takes a sample, each time another: what takes the flags of all takes those of the sample, too.
+%% It costs 70 to 120 microseconds on a node of 40 processes, 200 to 450 on one of a million, whose memory is cold; 5 of
+%% them are for the patterns (OTP 25, 27 and 29, medians, on a busy machine).
 -module(coroner_watch).
 
 -export([start/1, check/1, pause/1, resume/1, stop/1, info/1]).

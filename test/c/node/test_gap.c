@@ -52,8 +52,9 @@ static void one_that_goes_on(void **state)
     struct gap *gap = gap_of(3 * S, 0, "paused", "");
 
     (void)state;
-    assert_json(gap, "{\"severity\":\"warning\",\"message\":\"from now on exits may not be seen: paused\","
-                     "\"gap\":{\"from\":3000000000,\"why\":\"paused\"}}");
+    assert_json(
+        gap, "{\"severity\":\"warning\",\"message\":\"from now on exits may not be seen: paused\","
+             "\"gap\":{\"from\":3000000000,\"why\":\"paused\"}}");
     gap_free(gap);
 }
 
@@ -62,8 +63,10 @@ static void one_whose_clock_went_back(void **state)
     struct gap *gap = gap_of(3 * S, 2 * S, "w", "");
 
     (void)state;
-    assert_json(gap, "{\"severity\":\"warning\",\"message\":\"for 0.000 s exits may not have been seen: w\","
-                     "\"gap\":{\"from\":3000000000,\"to\":2000000000,\"why\":\"w\"}}");
+    assert_json(
+        gap,
+        "{\"severity\":\"warning\",\"message\":\"for 0.000 s exits may not have been seen: w\","
+        "\"gap\":{\"from\":3000000000,\"to\":2000000000,\"why\":\"w\"}}");
     gap_free(gap);
 }
 
