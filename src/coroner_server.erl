@@ -2,18 +2,19 @@
 -module(coroner_server).
 -behaviour(gen_server).
 
--export([start_link/0, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
--export([check/0, pause/0, resume/0]).
+-export([start_link/1, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([check/0, pause/0, resume/0, is_armed/0, rearm/0, disarm/0]).
 
--record(state, {watch :: coroner_watch:watch(),
+-record(state, {options :: coroner_options:options(), % as they were given
+                watch :: coroner_watch:watch(),
                 node :: node()}).
 
 -define(DRAIN_MS, 1000).
 -define(TICK_MS, 1000).
 
--spec start_link() -> {ok, pid()} | {error, term()}.
-start_link() ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+-spec start_link(coroner_options:options()) -> {ok, pid()} | {error, term()}.
+start_link(Options) ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, Options, []).
 
 %% @doc Looks now whether all is traced that should be, and says how it stands.
 -spec check() -> #{trace := term(), gaps := non_neg_integer(), foreign := non_neg_integer(),
@@ -31,29 +32,66 @@ pause() ->
 resume() ->
     gen_server:call(?MODULE, resume, infinity).
 
--spec init([]) -> {ok, #state{}} | {stop, term()}.
-init([]) ->
-    process_flag(trap_exit, true),
-    case coroner_options:from_environment() of
-        {ok, Options} -> arm(Options);
-        {error, Reason} -> {stop, Reason}
+%% @doc Arms the node again if it is no more: somebody has unloaded the library.
+-spec rearm() -> ok | {error, term()}.
+rearm() ->
+    gen_server:call(?MODULE, rearm, infinity).
+
+%% @doc Leaves nothing traced and no thread, whoever armed the node. Waits for the daemon to take what is unsent.
+-spec disarm() -> ok.
+disarm() ->
+    ok = coroner_trace:disarm(),
+    %% Where it was unloaded there is nothing to stop, and it must not be loaded for that.
+    case erlang:module_loaded(coroner_nif) of
+        true -> coroner_nif:stop(?DRAIN_MS);
+        false -> ok
     end.
 
-arm(Options) ->
-    %% An earlier server that was killed could not disarm.
-    ok = coroner_nif:stop(0),
+-spec init(coroner_options:options()) -> {ok, #state{}} | {stop, term()}.
+init(Options) ->
+    process_flag(trap_exit, true),
+    case arm(Options) of
+        {ok, State} ->
+            erlang:send_after(?TICK_MS, self(), tick),
+            {ok, State};
+        {error, Reason} ->
+            {stop, Reason}
+    end.
+
+arm(Given) ->
+    %% An earlier server that was killed could not disarm; what it made the daemon is still to have.
+    ok = coroner_nif:stop(?DRAIN_MS),
+    arm(coroner_options:complete(Given), Given).
+
+arm({error, Reason}, _Given) ->
+    {error, Reason};
+arm({ok, Options}, Given) ->
     case start_nif(Options) of
         {ok, Tracer} ->
             case coroner_watch:start(Tracer) of
                 {ok, Watch} ->
-                    erlang:send_after(?TICK_MS, self(), tick),
-                    {ok, #state{watch = Watch, node = node()}};
+                    ok = net_kernel:monitor_nodes(true, [{node_type, all}]),
+                    ok = coroner_surroundings:take(),
+                    {ok, #state{options = Given, watch = Watch, node = node()}};
                 {error, Reason} ->
                     ok = coroner_nif:stop(0),
-                    {stop, Reason}
+                    {error, Reason}
             end;
         {error, Reason} ->
-            {stop, Reason}
+            {error, Reason}
+    end.
+
+%% @doc Whether the library is loaded and armed. One that was unloaded is not armed when it comes back.
+-spec is_armed() -> boolean().
+is_armed() ->
+    erlang:module_loaded(coroner_nif) andalso lists:member({armed, true}, coroner_nif:status()).
+
+rearmed(State) ->
+    case is_armed() of
+        true -> {ok, State};
+        false ->
+            ok = coroner_trace:disarm(),
+            arm(State#state.options)
     end.
 
 start_nif(#{ingest := Ingest, memory := Bytes, record := Record}) ->
@@ -62,7 +100,8 @@ start_nif(#{ingest := Ingest, memory := Bytes, record := Record}) ->
                       list_to_binary(erlang:system_info(otp_release)), Bytes, Record,
                       whereis(erts_code_purger), whereis(code_server)).
 
--spec handle_call(check | pause | resume, gen_server:from(), #state{}) -> {reply, term(), #state{}}.
+-spec handle_call(check | pause | resume | rearm, gen_server:from(), #state{}) ->
+          {reply, term(), #state{}} | {stop, term(), term(), #state{}}.
 handle_call(check, _From, State) ->
     Watch = coroner_watch:check(State#state.watch),
     {reply, coroner_watch:info(Watch), State#state{watch = Watch}};
@@ -70,16 +109,31 @@ handle_call(pause, _From, State) ->
     {reply, ok, State#state{watch = coroner_watch:pause(State#state.watch)}};
 handle_call(resume, _From, State) ->
     {Result, Watch} = coroner_watch:resume(State#state.watch),
-    {reply, Result, State#state{watch = Watch}}.
+    {reply, Result, State#state{watch = Watch}};
+handle_call(rearm, _From, State) ->
+    case rearmed(State) of
+        {ok, Armed} -> {reply, ok, Armed};
+        {error, Reason} -> {stop, {shutdown, Reason}, {error, Reason}, State}
+    end.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Message, State) ->
     {noreply, State}.
 
--spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({nodeup, _, _}, State) ->
+    %% A node that goes is known until the next tick: what it did may still show.
+    ok = coroner_surroundings:tell_nodes(),
+    {noreply, State};
 handle_info(tick, State) ->
     erlang:send_after(?TICK_MS, self(), tick),
-    {noreply, renamed(State#state{watch = coroner_watch:check(State#state.watch)})};
+    case rearmed(State) of
+        {ok, Armed} ->
+            ok = coroner_surroundings:tell_nodes(),
+            {noreply, renamed(Armed#state{watch = coroner_watch:check(Armed#state.watch)})};
+        {error, Reason} ->
+            {stop, {shutdown, Reason}, State}
+    end;
 handle_info(_Message, State) ->
     {noreply, State}.
 
@@ -92,5 +146,5 @@ renamed(State) ->
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{watch = Watch}) ->
-    ok = coroner_watch:stop(Watch),
-    coroner_nif:stop(?DRAIN_MS).
+    _ = is_armed() andalso coroner_watch:stop(Watch),
+    disarm().

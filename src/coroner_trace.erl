@@ -1,11 +1,11 @@
 %% How tracing is switched on and off, whichever way this OTP has: with a trace session of our own, or with the one
 %% tracer that all tools share. Which of the two, is found out here, and nowhere else.
 %%
-%% What can be traced: `new_processes', a process, a function (whose calls are seen). Whose each is can be asked:
-%% nothing is taken that another tool holds.
+%% What can be traced: `new_processes' and `new_ports', a process, a port, a function (whose calls are seen). Whose each
+%% is can be asked: nothing is taken that another tool holds.
 -module(coroner_trace).
 
--export([open/1, kind/0, arm/1, lost/1, regain/2, whose/2, trace_processes/2, disarm/0]).
+-export([open/1, kind/0, arm/1, lost/1, regain/2, whose/2, trace/2, disarm/0]).
 
 -export_type([trace/0, what/0, whose/0]).
 
@@ -13,11 +13,11 @@
                 patterns :: [coroner_patterns:pattern()]}).
 
 -opaque trace() :: #trace{}.
--type what() :: new_processes | pid() | mfa().
+-type what() :: new_processes | new_ports | pid() | port() | mfa().
 -type whose() :: ours
                | nobodys
                | {anothers, Tracer :: term()}
-               | dead  % a process
+               | dead  % a process, or a port that is closed
                | gone. % the whole session
 
 %% Makes ready to trace; nothing is traced yet. State is what the callbacks get.
@@ -25,7 +25,7 @@
 %% Whose it is.
 -callback whose(what(), Handle :: term()) -> whose().
 %% Makes it ours: one that is ours or nobody's. False if it cannot be traced.
--callback set(new_processes | pid() | coroner_patterns:pattern(), Handle :: term()) -> boolean().
+-callback set(new_processes | new_ports | pid() | port() | coroner_patterns:pattern(), Handle :: term()) -> boolean().
 %% Switches off what is ours, of whatever start.
 -callback disarm() -> ok.
 %% Those of these patterns that are ours, and yet no call is seen of. Only asked by a process that is traced.
@@ -38,6 +38,7 @@
 -spec open(State :: pos_integer()) -> trace().
 open(State) ->
     Backend = backend(),
+    ok = coroner_patterns:load(),
     #trace{backend = Backend, handle = Backend:open(State), state = State, patterns = coroner_patterns:all()}.
 
 %% The module `trace' is kernel's from OTP 27 on; before that somebody's own may be called so, and is left alone.
@@ -57,29 +58,33 @@ kind() ->
         coroner_trace_shared -> shared
     end.
 
-%% @doc Sets the patterns and the flags of processes to come: all of it or nothing.
+%% @doc Sets the patterns and the flags of processes and ports to come: all of it or nothing.
 -spec arm(trace()) -> ok | {error, {other_tracer, term()} | {no_pattern, [mfa()]}}.
 arm(Trace) ->
     {_, Left} = regain(lost(Trace), Trace),
-    case {lists:keyfind(new_processes, 1, Left), Left} of
-        {false, []} ->
+    case {[Tracer || {_, {anothers, Tracer}} <- tracees(Left)], Left} of
+        {[], []} ->
             ok;
-        {false, _} ->
+        {[], _} ->
             ok = disarm(),
             {error, {no_pattern, [MFA || {MFA, _} <- Left]}};
-        {{new_processes, Whose}, _} ->
+        {[Tracer | _], _} ->
             ok = disarm(),
-            {error, {other_tracer, case Whose of {anothers, Tracer} -> Tracer; _ -> Whose end}}
+            {error, {other_tracer, Tracer}}
     end.
 
-%% @doc What of the patterns and the flags of processes to come is not ours, and whose it is.
+tracees(Items) ->
+    [Item || {What, _} = Item <- Items, is_atom(What)].
+
+%% @doc What of the patterns and the flags of processes and ports to come is not ours, and whose it is.
 -spec lost(trace()) -> [{session | what(), whose()}].
 lost(#trace{patterns = Patterns} = Trace) ->
     case whose(new_processes, Trace) of
         gone ->
             [{?SESSION, gone}];
         New ->
-            All = [{new_processes, New} | [{MFA, whose(MFA, Trace)} || {MFA, _} <- Patterns]],
+            All = [{new_processes, New}, {new_ports, whose(new_ports, Trace)} |
+                   [{MFA, whose(MFA, Trace)} || {MFA, _} <- Patterns]],
             case [Item || {_, Whose} = Item <- All, Whose =/= ours] of
                 [] -> [{MFA, nobodys} || MFA <- silent(Trace)];
                 Lost -> Lost
@@ -99,7 +104,8 @@ regain([{?SESSION, gone}], #trace{state = State}) ->
     regain(lost(Trace), Trace);
 regain(Lost, #trace{patterns = Patterns} = Trace) ->
     %% Patterns first: who is born traced shall have its calls seen.
-    {New, MFAs} = lists:partition(fun({What, _}) -> What =:= new_processes end, Lost),
+    New = tracees(Lost),
+    MFAs = Lost -- New,
     Left = [Item || {MFA, Whose} = Item <- MFAs,
                     not (Whose =:= nobodys andalso set(lists:keyfind(MFA, 1, Patterns), Trace))],
     {Trace, [Item || {What, Whose} = Item <- New, not (Whose =:= nobodys andalso set(What, Trace))] ++ Left}.
@@ -112,14 +118,14 @@ whose(What, #trace{backend = Backend, handle = Handle}) ->
 set(What, #trace{backend = Backend, handle = Handle}) ->
     Backend:set(What, Handle).
 
-%% @doc Traces these processes. Returns those that cannot be: they have died, or another tool traces them.
--spec trace_processes([pid()], trace()) -> [pid()].
-trace_processes(Pids, Trace) ->
-    [Pid || Pid <- Pids, not trace_process(whose(Pid, Trace), Pid, Trace)].
+%% @doc Traces these processes and ports. Returns those that cannot be: they have died, or another tool traces them.
+-spec trace([Tracee], trace()) -> [Tracee] when Tracee :: pid() | port().
+trace(Tracees, Trace) ->
+    [Tracee || Tracee <- Tracees, not trace(whose(Tracee, Trace), Tracee, Trace)].
 
-trace_process(ours, _Pid, _Trace) -> true;
-trace_process(nobodys, Pid, Trace) -> set(Pid, Trace);
-trace_process(_, _Pid, _Trace) -> false.
+trace(ours, _Tracee, _Trace) -> true;
+trace(nobodys, Tracee, Trace) -> set(Tracee, Trace);
+trace(_, _Tracee, _Trace) -> false.
 
 %% @doc Takes off all that is ours, of whatever start, and nothing of anybody else's.
 -spec disarm() -> ok.

@@ -38,7 +38,7 @@ whose({_, _, _} = MFA, {Module, Session}) ->
 whose(Who, {Module, Session}) ->
     try Module:info(Session, Who, flags) of
         {flags, Flags} ->
-            case flags() -- Flags of
+            case flags_of(Who) -- Flags of
                 [] -> ours;
                 _ -> nobodys
             end;
@@ -47,18 +47,24 @@ whose(Who, {Module, Session}) ->
         error:badarg -> gone
     end.
 
-flags() ->
-    [call | coroner_patterns:flags()].
+flags_of(Who) when is_port(Who); Who =:= new_ports -> coroner_patterns:port_flags();
+flags_of(_) -> [call | coroner_patterns:flags()].
 
--spec set(new_processes | pid() | coroner_patterns:pattern(), handle()) -> boolean().
+-spec set(new_processes | new_ports | pid() | port() | coroner_patterns:pattern(), handle()) -> boolean().
 set({MFA, Spec}, {Module, Session}) ->
     try Module:function(Session, MFA, Spec, [local]) =:= 1
     catch error:badarg -> false
     end;
 set(Who, {Module, Session}) ->
     %% Never `all': it stops the node while the VM walks its table.
-    try Module:process(Session, case Who of new_processes -> new; _ -> Who end, true, flags()) of
-        _ -> true
+    try
+        _ = case Who of
+                new_processes -> Module:process(Session, new, true, flags_of(Who));
+                new_ports -> Module:port(Session, new, true, flags_of(Who));
+                _ when is_pid(Who) -> Module:process(Session, Who, true, flags_of(Who));
+                _ when is_port(Who) -> Module:port(Session, Who, true, flags_of(Who))
+            end,
+        true
     catch
         error:badarg -> false % it has died
     end.

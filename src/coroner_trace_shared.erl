@@ -22,21 +22,30 @@ whose({_, _, _} = MFA, State) ->
         {meta, Tracer} -> {anothers, Tracer}
     end;
 whose(Who, State) ->
-    case erlang:trace_info(Who, tracer) of
-        {tracer, {coroner_nif, State}} -> with_flags(erlang:trace_info(Who, flags));
+    case info(Who, tracer) of
+        {tracer, {coroner_nif, State}} -> with_flags(info(Who, flags), flags_of(Who));
         {tracer, []} -> nobodys;
         {tracer, {coroner_nif, _Earlier}} -> nobodys;
         {tracer, Tracer} -> {anothers, Tracer};
         undefined -> dead
     end.
 
-with_flags({flags, Flags}) ->
-    case coroner_patterns:flags() -- Flags of
+with_flags({flags, Flags}, Wanted) ->
+    case Wanted -- Flags of
         [] -> ours;
         _ -> nobodys
     end;
-with_flags(undefined) ->
+with_flags(undefined, _Wanted) ->
     dead.
+
+%% Of a port that is closed it is badarg on some OTPs.
+info(Who, Item) ->
+    try erlang:trace_info(Who, Item)
+    catch error:badarg -> undefined
+    end.
+
+flags_of(Who) when is_port(Who); Who =:= new_ports -> coroner_patterns:port_flags();
+flags_of(_) -> coroner_patterns:flags().
 
 %% A global pattern and a meta pattern exclude each other: ours would silently end the other's.
 without_meta(MFA) ->
@@ -45,16 +54,16 @@ without_meta(MFA) ->
         _ -> nobodys
     end.
 
--spec set(new_processes | pid() | coroner_patterns:pattern(), State :: pos_integer()) -> boolean().
+-spec set(new_processes | new_ports | pid() | port() | coroner_patterns:pattern(), State :: pos_integer()) -> boolean().
 set({MFA, Spec}, State) ->
     erlang:trace_pattern(MFA, Spec, [{meta, coroner_nif, State}]) =:= 1;
-set(new_processes, State) ->
+set(Who, State) ->
     %% Never `all': it stops the node while the VM walks its table.
-    _ = erlang:trace(new_processes, true, flags(State)),
-    true;
-set(Pid, State) ->
-    try erlang:trace(Pid, true, flags(State)) =:= 1
-    catch error:badarg -> false % it has died
+    try erlang:trace(Who, true, flags_of(Who) ++ [{tracer, coroner_nif, State}]) of
+        1 -> true;
+        0 -> is_atom(Who) % of those to come there is none yet
+    catch
+        error:badarg -> false % it has died
     end.
 
 %% What holds a pattern here, is what gets its calls.
@@ -62,17 +71,13 @@ set(Pid, State) ->
 silent(_Patterns) ->
     [].
 
-flags(State) ->
-    coroner_patterns:flags() ++ [{tracer, coroner_nif, State}].
-
 -spec disarm() -> ok.
 disarm() ->
-    case erlang:trace_info(new_processes, tracer) of
-        {tracer, {coroner_nif, _}} -> erlang:trace(new_processes, false, coroner_patterns:flags());
-        _ -> ok
-    end,
+    untrace(new_processes),
+    untrace(new_ports),
     lists:foreach(fun(MFA) -> erlang:trace_pattern(MFA, false, [meta]) end,
                   [MFA || {MFA, _} <- coroner_patterns:all(), is_our_pattern(MFA)]),
+    untrace(erlang:ports(), 0),
     untrace(processes(), 0).
 
 %% [] is what is left of a pattern whose tracer module was unloaded.
@@ -85,18 +90,20 @@ is_our_pattern(MFA) ->
 
 untrace([], _Count) ->
     ok;
-untrace(Pids, ?CHUNK) ->
+untrace(Tracees, ?CHUNK) ->
     %% The scheduler this runs on has others to run.
     receive after 1 -> ok end,
-    untrace(Pids, 0);
-untrace([Pid | Pids], Count) ->
-    case erlang:trace_info(Pid, tracer) of
-        {tracer, {coroner_nif, _}} -> untrace(Pid);
-        _ -> ok
-    end,
-    untrace(Pids, Count + 1).
+    untrace(Tracees, 0);
+untrace([Tracee | Tracees], Count) ->
+    untrace(Tracee),
+    untrace(Tracees, Count + 1).
 
-untrace(Pid) ->
-    try erlang:trace(Pid, false, coroner_patterns:flags())
-    catch error:badarg -> 0 % it has died
+untrace(Who) ->
+    case info(Who, tracer) of
+        {tracer, {coroner_nif, _}} ->
+            try erlang:trace(Who, false, flags_of(Who))
+            catch error:badarg -> 0 % it has died
+            end;
+        _ ->
+            0
     end.

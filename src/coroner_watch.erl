@@ -49,6 +49,7 @@ start(State) ->
     case coroner_trace:arm(Trace) of
         ok ->
             ok = coroner_nif:blind(infinity),
+            ok = take_ports(erlang:ports(), Trace),
             {Seen, Foreign} = take(processes(), Trace, fun coroner_nif:expect/1),
             ok = coroner_nif:blind(0),
             {ok, #watch{state = State, trace = Trace, good_ns = now_ns(), snapshot = Seen, foreign = Foreign}};
@@ -124,13 +125,22 @@ take([], _Trace, _Enter, Seen, Foreign) ->
 take(Pids, Trace, Enter, Seen, Foreign) ->
     {Chunk, Rest} = split(Pids),
     New = Enter(Chunk),
-    Untraced = coroner_trace:trace_processes(New, Trace),
+    Untraced = coroner_trace:trace(New, Trace),
     _ = [coroner_nif:forget(Pid) || Pid <- Untraced],
     Answered = coroner_snapshot:take(New -- Untraced),
     Theirs = [Pid || Pid <- Untraced, is_anothers(Pid, Trace)],
     %% The schedulers have others to run.
     receive after 1 -> ok end,
     take(Rest, Trace, Enter, Seen + Answered, Theirs ++ Foreign).
+
+%% Which ports there are, coroner_surroundings tells the NIF.
+take_ports([], _Trace) ->
+    ok;
+take_ports(Ports, Trace) ->
+    {Chunk, Rest} = split(Ports),
+    _ = coroner_trace:trace(Chunk, Trace),
+    receive after 1 -> ok end,
+    take_ports(Rest, Trace).
 
 split(Pids) when length(Pids) =< ?CHUNK -> {Pids, []};
 split(Pids) -> lists:split(?CHUNK, Pids).
@@ -141,18 +151,23 @@ is_anothers(Pid, Trace) ->
         _ -> false
     end.
 
-%% Some processes of the ledger, and this one: who of them is not traced. Who is dead is still in the ledger if it is
-%% just exiting; whom the next look finds there again, died unseen (it may have made itself `sensitive').
+%% Some processes and ports of the ledger, and this process: who of them is not traced. Who is dead is still in the
+%% ledger if it is just exiting; whom the next look finds there again, died unseen (it may have made itself `sensitive').
 sample(#watch{trace = Trace, dead = Before} = Watch) ->
-    {Shard, Pids} = coroner_nif:pids(Watch#watch.shard, ?SAMPLE),
-    Whose = [{Pid, coroner_trace:whose(Pid, Trace)} || Pid <- [self() | some(Pids, Watch#watch.looks)]],
-    _ = [coroner_nif:drop(Pid) || Pid <- Before, coroner_trace:whose(Pid, Trace) =:= dead],
-    {[Pid || {Pid, W} <- Whose, W =/= ours, W =/= dead, W =/= gone],
-     Watch#watch{shard = Shard, looks = Watch#watch.looks + 1, dead = [Pid || {Pid, dead} <- Whose]}}.
+    {Shard, Members} = coroner_nif:members(Watch#watch.shard, ?SAMPLE),
+    Whose = [{Member, coroner_trace:whose(Member, Trace)} || Member <- [self() | some(Members, Watch#watch.looks)]],
+    _ = [coroner_nif:drop(Member) || Member <- Before, coroner_trace:whose(Member, Trace) =:= dead],
+    {[Member || {Member, W} <- Whose, is_robbed(Member, W)],
+     Watch#watch{shard = Shard, looks = Watch#watch.looks + 1, dead = [Member || {Member, dead} <- Whose]}}.
+
+%% A port of another tool's is in the ledger as well: processes are linked to it.
+is_robbed(_Member, nobodys) -> true;
+is_robbed(Member, {anothers, _}) -> is_pid(Member);
+is_robbed(_Member, _) -> false.
 
 %% On a node with very many processes one shard of the ledger has more than are wanted: others at each look.
-some(Pids, Look) ->
-    lists:sublist(Pids, 1 + Look rem max(1, length(Pids) - ?SAMPLE + 1), ?SAMPLE).
+some(Members, Look) ->
+    lists:sublist(Members, 1 + Look rem max(1, length(Members) - ?SAMPLE + 1), ?SAMPLE).
 
 %% Those that another tool traced and does no more become ours. It may have had their children traced as well (the
 %% flag set_on_spawn), of whom we have not heard: so now and then all are looked at.
@@ -193,15 +208,18 @@ recover(Lost, Robbed, #watch{trace = Trace} = Watch) ->
 %% What died unseen goes from the ledger. A process that is just exiting is dead to the VM a moment before its exit
 %% event comes, which needs the entry; so there is a pause between finding and dropping.
 renew(#watch{trace = Trace} = Watch) ->
+    ok = take_ports(erlang:ports(), Trace),
     {Seen, Foreign} = take(processes(), Trace, fun(Pids) -> ok = coroner_nif:renew(Pids), Pids end),
     ok = bury(0, Trace),
+    ok = coroner_surroundings:take(),
     Watch#watch{snapshot = Seen, foreign = Foreign, dead = []}.
 
 bury(From, Trace) ->
-    {Next, Pids} = coroner_nif:pids(From, ?CHUNK),
-    Dead = [Pid || Pid <- Pids, coroner_trace:whose(Pid, Trace) =:= dead],
+    {Next, Members} = coroner_nif:members(From, ?CHUNK),
+    %% Ports are few: all of them are entered again.
+    Gone = [Member || Member <- Members, is_port(Member) orelse coroner_trace:whose(Member, Trace) =:= dead],
     receive after 1 -> ok end,
-    _ = [coroner_nif:drop(Pid) || Pid <- Dead],
+    _ = [coroner_nif:drop(Member) || Member <- Gone],
     case Next of
         0 -> ok;
         _ -> bury(Next, Trace)
@@ -231,11 +249,15 @@ detail(#watch{foreign = Foreign}) ->
 %% In words; each is told once in a gap.
 reasons(Lost, Robbed) ->
     ["the trace session was destroyed" || {session, gone} <- Lost]
-        ++ ["the tracing of new processes was switched off" || {new_processes, nobodys} <- Lost]
-        ++ [["another tool traces new processes", tool(Tracer)] || {new_processes, {anothers, Tracer}} <- Lost]
-        ++ ["the trace flags of processes were taken off" || Robbed =/= []]
+        ++ [["the tracing of ", name(What), " was switched off"] || {What, nobodys} <- Lost, is_atom(What)]
+        ++ [["another tool traces ", name(What), tool(Tracer)] || {What, {anothers, Tracer}} <- Lost, is_atom(What)]
+        ++ ["the trace flags of processes were taken off" || lists:any(fun is_pid/1, Robbed)]
+        ++ ["the trace flags of ports were taken off" || lists:any(fun is_port/1, Robbed)]
         ++ functions("the trace pattern lost its hold on ", [MFA || {{_, _, _} = MFA, nobodys} <- Lost])
         ++ functions("another tool traces ", [MFA || {{_, _, _} = MFA, {anothers, _}} <- Lost]).
+
+name(new_processes) -> "new processes";
+name(new_ports) -> "new ports".
 
 functions(_Text, []) ->
     [];

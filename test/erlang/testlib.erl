@@ -2,8 +2,8 @@
 -module(testlib).
 
 -export([armed/1, armed/2, start_armed/0, ended/1, end_of/2, why/1, get/2, by_site/2, spawn_waiting/0, waiting/0, register_waiting/1,
-         load_version/2, ebin/0, project/0, peer/1, own_trace/0, os_threads/0, deep/1, text/1,
-         gaps/0, ledger/0, elsewhere/1, as/2, leave/1]).
+         load_version/2, ebin/0, project/0, peer/1, epmd/0, epmd_stop/1, own_trace/0, os_threads/0, modules/0, unload/0, unload/1,
+         own_links/0, deep/1, text/1, gaps/0, ledger/0, elsewhere/1, as/2, leave/1]).
 
 %% @doc The tests, with coroner armed around all of them, and no daemon.
 armed(Tests) ->
@@ -98,13 +98,56 @@ peer(Arguments) ->
                                           args => ["-pa", ebin(), filename:dirname(code:which(?MODULE)) | Arguments]}),
     Peer.
 
+%% @doc An epmd for nodes of ours, where there is none. It ends with epmd_stop/1.
+epmd() ->
+    Port = open_port({spawn_executable, os:find_executable("epmd")},
+                     [{args, ["-d", "-d", "-address", "127.0.0.1"]}, stderr_to_stdout, {line, 256}, exit_status]),
+    await_epmd(Port).
+
+await_epmd(Port) ->
+    receive
+        {Port, {data, {_, Line}}} ->
+            case string:find(Line, "entering the main select") of
+                nomatch -> await_epmd(Port);
+                _ -> Port
+            end;
+        {Port, {exit_status, Status}} ->
+            error({epmd, Status})
+    end.
+
+epmd_stop(none) ->
+    ok;
+epmd_stop(Port) ->
+    {os_pid, Pid} = erlang:port_info(Port, os_pid),
+    _ = os:cmd("kill " ++ integer_to_list(Pid)),
+    (fun Wait() ->
+             receive
+                 {Port, {exit_status, _}} -> ok;
+                 {Port, {data, _}} -> Wait()
+             end
+     end)().
+
 %% @doc What of ours is traced in this node.
 own_trace() ->
-    Processes = [Pid || Pid <- processes(), {tracer, {coroner_nif, _}} <- [trace_info(Pid, tracer)]],
-    New = trace_info(new_processes, flags),
-    Functions = [MFA || {MFA, _} <- coroner_patterns:all(),
-                        not lists:member(element(2, trace_info(MFA, meta)), [false, [], undefined])],
-    {Processes, New, Functions}.
+    case coroner_trace:kind() of
+        shared ->
+            {[Pid || Pid <- processes(), {tracer, {coroner_nif, _}} <- [trace_info(Pid, tracer)]],
+             trace_info(new_processes, flags),
+             [MFA || {MFA, _} <- coroner_patterns:all(),
+                     not lists:member(element(2, trace_info(MFA, meta)), [false, [], undefined])]};
+        session ->
+            own_session(list_to_atom("trace"))
+    end.
+
+own_session(Module) ->
+    case [Session || {coroner, _} = Session <- Module:session_info(all)] of
+        [] ->
+            {[], {flags, []}, []};
+        [Session] ->
+            {[Pid || Pid <- processes(), {flags, [_ | _]} <- [Module:info(Session, Pid, flags)]],
+             Module:info(Session, new_processes, flags),
+             [MFA || {MFA, _} <- coroner_patterns:all(), {traced, local} =:= Module:info(Session, MFA, traced)]}
+    end.
 
 trace_info(What, Item) ->
     try erlang:trace_info(What, Item) catch error:badarg -> undefined end.
@@ -124,10 +167,8 @@ ledger() ->
     ledger(0).
 
 ledger(From) ->
-    case coroner_nif:pids(From, 100_000) of
-        {0, Pids} -> Pids;
-        {Next, Pids} -> Pids ++ ledger(Next)
-    end.
+    {Next, Members} = coroner_nif:members(From, 100_000),
+    [Pid || Pid <- Members, is_pid(Pid)] ++ case Next of 0 -> []; _ -> ledger(Next) end.
 
 %% @doc Another tool: a process that does what as/2 asks of it, and is a tracer as long as it lives.
 elsewhere(Do) ->
@@ -142,6 +183,39 @@ as(Tool, Do) ->
 leave(Tool) ->
     Tool ! leave,
     ended(Tool).
+
+%% @doc All modules of coroner.
+modules() ->
+    {ok, Files} = file:list_dir(ebin()),
+    [list_to_atom(filename:basename(File, ".beam")) || File <- Files, filename:extension(File) =:= ".beam"].
+
+%% @doc Leaves no module of coroner in the node.
+unload() ->
+    lists:foreach(fun unload/1, [Module || Module <- modules(), erlang:module_loaded(Module)]).
+
+unload(Module) ->
+    _ = code:purge(Module),
+    true = code:delete(Module),
+    _ = code:purge(Module),
+    false = erlang:module_loaded(Module).
+
+%% @doc {Links by the VM, links by the ledger} of this process, both at one moment, but for what is dead: a link to
+%% a dead process stands in the ledger until this one ends (OTP 25 has no event for that).
+own_links() ->
+    {links, Before} = process_info(self(), links),
+    Ledger = coroner_nif:links(self()),
+    %% Nobody but this process changes its links, so when they were alike before and after they were meanwhile.
+    case process_info(self(), links) of
+        {links, Before} when is_list(Ledger) -> {living(Before), living(Ledger)};
+        {links, Before} -> {living(Before), Ledger};
+        _ -> own_links()
+    end.
+
+living(Links) ->
+    lists:sort([Link || Link <- Links, lives(Link)]).
+
+lives(Pid) when is_pid(Pid) -> is_process_alive(Pid);
+lives(Port) -> erlang:port_info(Port, id) =/= undefined.
 
 %% @doc A tuple in a tuple, Depth deep.
 deep(Depth) -> deep(Depth, bottom).

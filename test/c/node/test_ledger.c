@@ -85,7 +85,7 @@ static void a_life_from_birth_to_exit(void **state)
     ledger_spawned(ledger, &(struct birth){.pid = pid,
                                            .parent = fake_pid(9),
                                            .initial_call = 12,
-                                           .proc_lib = true,
+                                           .flags = ENTRY_PROC_LIB,
                                            .ancestors = ancestors_new(words, 2),
                                            .time_ns = 77});
     assert_true(ledger_knows(ledger, pid));
@@ -795,7 +795,7 @@ static void shards_tell_whom_they_have(void **state)
     for (uint32_t i = 0; i < 5000; i++)
         born(ledger, fake_pid(i));
     for (size_t shard = 0; shard < LEDGER_SHARDS; shard++) {
-        ledger_pids(ledger, shard, pids, 64, &count);
+        ledger_members(ledger, shard, pids, 64, &count);
         for (size_t i = 0; i < count; i++)
             ledger_drop(ledger, pids[i]);
         seen += count;
@@ -805,7 +805,7 @@ static void shards_tell_whom_they_have(void **state)
     ledger_drop(ledger, fake_pid(1)); /* not there any more */
     born(ledger, fake_pid(1));
     for (size_t shard = 0; shard < LEDGER_SHARDS; shard++) {
-        ledger_pids(ledger, shard, pids, 0, &count);
+        ledger_members(ledger, shard, pids, 0, &count);
         assert_int_equal(count, 0);
     }
     ledger_free(ledger);
