@@ -46,6 +46,13 @@ struct coroner {
     char host[256]; /* the host's name, as start was told */
     _Atomic uint64_t armed_ns; /* monotonic, of the last start */
 
+    /* Until then (monotonic) no verdict is certain: not everybody is traced, or was a moment ago. */
+    _Atomic uint64_t blind_until_ns;
+
+    /* Calls of this process are only counted: the watchdog makes some to see whether they are seen. */
+    _Atomic term_word probing; /* NO_WORD: of none */
+    _Atomic uint64_t probes_seen;
+
     /* What is recorded; written by start before it is armed. */
     uint32_t record_sources; /* bit by enum coroner_source */
     uint32_t record_shapes;  /* bit by enum reason_shape: recorded whatever the source */

@@ -69,6 +69,7 @@ void record_drop(struct record *record)
         text_drop(record->stack);
         text_drop(record->reason);
         ancestors_drop(record->ancestors);
+        gap_free(record->gap);
         memory_free(record);
         record = root;
     }
@@ -116,6 +117,7 @@ size_t record_bytes(const struct record *record)
         bytes += sizeof(*record->stack) + record->stack->length;
     if (record->act != NULL)
         bytes += sizeof(*record->act);
+    bytes += gap_bytes(record->gap);
     if (record->detail != NULL)
         bytes += sizeof(*record->detail);
     if (record->supervision != NULL)
@@ -909,6 +911,10 @@ void record_encode(const struct record *record, const struct intern *intern,
 {
     size_t begin = cbor->used;
 
+    if (record->gap != NULL) {
+        gap_encode(record->gap, cbor);
+        return;
+    }
     for (size_t level = 0; level < LEVELS; level++) {
         struct encoder to = {.cbor = cbor,
                              .intern = intern,

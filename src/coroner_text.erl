@@ -4,7 +4,13 @@
 -export([story/1, no_story/2]).
 
 %% @doc The story of a record, as lines.
--spec story(coroner_record:record()) -> unicode:chardata().
+-spec story(coroner_record:record() | coroner_record:gap()) -> unicode:chardata().
+story(#{gap := #{from := From, why := Why} = Gap} = Record) ->
+    ["exits may not have been seen from ", From, " ",
+     case Gap of
+         #{to := To} -> ["to ", To];
+         _ -> "on"
+     end, $\n, branch(0, Why), [["   ", Detail, $\n] || #{detail := Detail} <- [Gap]], foot(Record)];
 story(#{chain := Chain} = Record) ->
     Hops = lists:reverse(Chain), % from the exit back to the origin
     [who(hd(Hops)), "  exited: ", reason(Record), $\n, branches(Hops, Record, 0), certainty(Record),

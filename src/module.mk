@@ -2,11 +2,14 @@
 
 ERL_SOURCES := $(wildcard src/*.erl)
 BEAMS := $(ERL_SOURCES:src/%.erl=$(APP)/ebin/%.beam)
-ERLC_FLAGS := +debug_info +warnings_as_errors +warn_unused_vars +warn_missing_spec +deterministic
+ERLC_FLAGS := +debug_info +warnings_as_errors +warn_unused_vars +warn_missing_spec +deterministic -pa $(APP)/ebin
 
 $(APP)/ebin/%.beam: src/%.erl src/module.mk | deps
 	@mkdir -p $(@D)
 	erlc $(ERLC_FLAGS) -o $(@D) $<
+
+# The backends are checked against the behaviour.
+$(APP)/ebin/coroner_trace_shared.beam $(APP)/ebin/coroner_trace_session.beam: $(APP)/ebin/coroner_trace.beam
 
 # The application file: the source with the modules filled in.
 $(APP)/ebin/coroner.app: src/coroner.app.src $(ERL_SOURCES) | deps

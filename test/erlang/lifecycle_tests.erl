@@ -351,7 +351,7 @@ unload_noticed() ->
                   1 = erlang:trace(Server, true, ['receive']),
                   receive {trace, Server, 'receive', tick} -> ok end,
                   1 = erlang:trace(Server, false, ['receive']),
-                  _ = coroner_server:trace_state(),
+                  _ = coroner_server:check(),
                   assert_armed()
           end).
 
