@@ -162,10 +162,12 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
         if (verdict.candidates > 0 && !proven) {
             /*
              * That it stopped because of the message is inferred from the equal reason. `shutdown` and
-             * `normal` anybody may choose for himself.
+             * `normal` anybody may choose for himself. Where it is ambiguous anyway, what it said itself
+             * belongs on the list.
              */
             sure = CORONER_CONFIDENCE_INFERRED;
-            if (facts->shape == REASON_SHUTDOWN || facts->shape == REASON_NORMAL)
+            if (facts->shape == REASON_SHUTDOWN || facts->shape == REASON_NORMAL ||
+                (verdict.candidates > 1 && own >= 0))
                 add_candidate(&verdict, own_source(facts, own_word), own);
         } else if (verdict.candidates > 0) {
             /* Proven. */

@@ -292,6 +292,15 @@ static void a_trapped_exit_is_inferred(void **state)
           AMBIGUOUS(EXIT_SIGNAL, 1),
           .listed = 2,
           .list = {OF(EXIT_SIGNAL, 1), OF(LINK_TRAPPED, 0)}},
+         {.what = "of several it may be none: what it said itself is listed as well",
+          .exit = {KILLED, .trapping = true},
+          .evidence = {{TRAPPED, KILLED, AGO(9 * S)},
+                       {TRAPPED, KILLED, AGO(5 * S)},
+                       {RAISE, KILLED, AGO(S)}},
+          .count = 3,
+          AMBIGUOUS(LINK_TRAPPED, 1),
+          .listed = 3,
+          .list = {OF(LINK_TRAPPED, 1), OF(LINK_TRAPPED, 0), OF(SELF_EXIT, 2)}},
          {.what = "it said so itself, with the same reason: why, the message tells",
           .exit = {BOOM, .trapping = true},
           .evidence = {{TRAPPED, BOOM, AGO(2 * S)}, {EXIT, BOOM, AGO(S)}},
@@ -708,7 +717,8 @@ static struct verdict restated(const struct exit_facts *exit, const struct evide
         for (size_t i = 0; i < prompts; i++)
             if (!proven || !of_parent || all[prompted[i].evidence].is_parent)
                 list[listed++] = prompted[i];
-        if (!proven && (exit->shape == REASON_SHUTDOWN || exit->shape == REASON_NORMAL))
+        if (!proven && (exit->shape == REASON_SHUTDOWN || exit->shape == REASON_NORMAL ||
+                        (listed > 1 && own.evidence != NONE)))
             list[listed++] = own;
     } else if (own.evidence != NONE || own.source != CORONER_SOURCE_SELF_EXIT) {
         list[listed++] = own;
