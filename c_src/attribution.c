@@ -99,7 +99,8 @@ static void add_fitting(struct verdict *verdict, const struct exit_facts *facts,
         int best = -1;
 
         for (size_t i = 0; i < count; i++) {
-            if (taken[i] || (parents && !evidence[i].is_parent) ||
+            /* gen_server:start/3, without a link, makes a server its own parent. */
+            if (taken[i] || (parents && !evidence[i].is_parent && !evidence[i].is_self) ||
                 fit_of(facts, &evidence[i]) != fit)
                 continue;
             if (best < 0 || (latest_first ? evidence[i].time_ns > evidence[best].time_ns

@@ -479,6 +479,16 @@ static void what_a_stack_proves(void **state)
           AMBIGUOUS(LINK_TRAPPED, 0),
           .listed = 2,
           .list = {OF(LINK_TRAPPED, 0), OF(EXIT_SIGNAL, 1)}},
+         {.what = "one without a link is its own parent",
+          .exit = {BOOM, .trapping = true},
+          .evidence = {{SIGNAL, .is_parent = true, BOOM, AGO(3 * S)},
+                       {SIGNAL, .is_self = true, BOOM, AGO(2 * S)},
+                       {TRAPPED, BOOM, AGO(2 * S)},
+                       {RAISE, .from_parent = true, BOOM, AGO(S)}},
+          .count = 4,
+          AMBIGUOUS(SELF_EXIT, 1),
+          .listed = 2,
+          .list = {OF(SELF_EXIT, 1), OF(EXIT_SIGNAL, 0)}},
          {.what = "no evidence of the parent's: then what there is",
           .exit = {BOOM, .trapping = true},
           .evidence = {{TRAPPED, BOOM, AGO(2 * S)}, {RAISE, .from_parent = true, BOOM, AGO(S)}},
@@ -713,9 +723,11 @@ static struct verdict restated(const struct exit_facts *exit, const struct evide
         certain = proven;
         qsort(prompted, prompts, sizeof(*prompted), by_time_latest);
         for (size_t i = 0; i < prompts; i++)
-            of_parent = of_parent || all[prompted[i].evidence].is_parent;
+            of_parent = of_parent || all[prompted[i].evidence].is_parent ||
+                        all[prompted[i].evidence].is_self;
         for (size_t i = 0; i < prompts; i++)
-            if (!proven || !of_parent || all[prompted[i].evidence].is_parent)
+            if (!proven || !of_parent || all[prompted[i].evidence].is_parent ||
+                all[prompted[i].evidence].is_self)
                 list[listed++] = prompted[i];
         if (!proven && (exit->shape == REASON_SHUTDOWN || exit->shape == REASON_NORMAL ||
                         (listed > 1 && own.evidence != NONE)))
