@@ -1,5 +1,6 @@
 #include "act.h"
 #include "alloc.h"
+#include "supervision.h"
 
 struct act *act_new(void)
 {
@@ -19,6 +20,8 @@ struct act *act_hold(struct act *act)
 
 void act_drop(struct act *act)
 {
-    if (act != NULL && atomic_fetch_sub_explicit(&act->holders, 1, memory_order_acq_rel) == 1)
-        memory_free(act);
+    if (act == NULL || atomic_fetch_sub_explicit(&act->holders, 1, memory_order_acq_rel) != 1)
+        return;
+    supervision_drop(act->supervision);
+    memory_free(act);
 }

@@ -27,13 +27,19 @@ struct site {
     uint32_t line;
 };
 
+struct supervision;
+
 struct act {
     atomic_uint holders;
     uint8_t operation; /* enum operation; not NONE for a purge */
+    bool by_sigterm;   /* the node's handler of SIGTERM did it */
     struct who by;
-    struct site site;   /* where they called from */
-    uint32_t function;  /* what they called, intern number */
-    term_word module;   /* that is being purged */
+    term_word by_node;     /* the node behind them, an atom; NO_WORD: this one */
+    struct site site;      /* where they called from */
+    uint32_t function;     /* what they called, intern number */
+    term_word module;      /* that is being purged */
+    term_word application; /* that is being stopped */
+    struct supervision *supervision; /* why a supervisor did it; held, may be NULL */
 };
 
 /** act_new(): an act with one holder, all of it empty, or NULL without memory. */

@@ -5,7 +5,8 @@ enum fit {
     FIT_NONE,
     FIT_SIGNAL,  /* the VM ended it for this: no code of its own had a say */
     FIT_TRAPPED, /* the signal became a message; then it ended itself with the same reason */
-    FIT_OWN      /* it ended itself */
+    FIT_OWN,     /* it ended itself */
+    FIT_REMOTE   /* nothing of it would have been seen on this node */
 };
 
 /*
@@ -26,32 +27,60 @@ static enum fit fit_of(const struct exit_facts *facts, const struct evidence_fac
             return FIT_NONE;
         return facts->trapping ? FIT_TRAPPED : FIT_SIGNAL;
     case EVIDENCE_LINKED:
-        return same && evidence->still_linked && !facts->trapping && evidence->shape != REASON_NORMAL
-                   ? FIT_SIGNAL
-                   : FIT_NONE;
+    case EVIDENCE_PORT:
+        if (!same || evidence->shape == REASON_NORMAL)
+            return FIT_NONE;
+        if (evidence->still_linked)
+            return facts->trapping ? FIT_NONE : FIT_SIGNAL;
+        /* A port's exit that was trapped leaves the link set; of a process there is TRAPPED for that. */
+        return evidence->kind == EVIDENCE_PORT && facts->trapping ? FIT_TRAPPED : FIT_NONE;
     case EVIDENCE_TRAPPED:
         return same && facts->time_ns - evidence->time_ns <= ATTRIBUTION_TRAPPED_AGE_NS ? FIT_TRAPPED
                                                                                         : FIT_NONE;
+    case EVIDENCE_STOP:
+        return same ? FIT_TRAPPED : FIT_NONE;
     case EVIDENCE_EXIT:
     case EVIDENCE_RAISE:
         return same ? FIT_OWN : FIT_NONE;
+    case EVIDENCE_HEAP:
+        return facts->shape == REASON_KILLED ? FIT_SIGNAL : FIT_NONE;
+    case EVIDENCE_DEAD:
+        return facts->shape == REASON_NOPROC && !facts->trapping ? FIT_SIGNAL : FIT_NONE;
+    case EVIDENCE_REMOTE:
+        if (facts->trapping)
+            return FIT_NONE;
+        return facts->shape == REASON_NOCONNECTION ? FIT_SIGNAL : FIT_REMOTE;
+    case EVIDENCE_LIMIT:
+        break;
     }
     return FIT_NONE;
 }
 
-static enum coroner_source source_of(const struct evidence_facts *evidence)
+static enum coroner_source source_of(const struct exit_facts *facts,
+                                     const struct evidence_facts *evidence)
 {
     switch (evidence->kind) {
     case EVIDENCE_SIGNAL:
         if (evidence->is_self)
             return CORONER_SOURCE_SELF_EXIT;
-        if (evidence->is_purge)
-            return CORONER_SOURCE_PURGE;
+        if (evidence->as != CORONER_SOURCE_UNKNOWN)
+            return evidence->as;
         return evidence->is_kill ? CORONER_SOURCE_KILL : CORONER_SOURCE_EXIT_SIGNAL;
     case EVIDENCE_LINKED:
         return CORONER_SOURCE_LINK;
     case EVIDENCE_TRAPPED:
         return CORONER_SOURCE_LINK_TRAPPED;
+    case EVIDENCE_STOP:
+        return CORONER_SOURCE_STOP_REQUEST;
+    case EVIDENCE_PORT:
+        return CORONER_SOURCE_PORT;
+    case EVIDENCE_HEAP:
+        return CORONER_SOURCE_MAX_HEAP_SIZE;
+    case EVIDENCE_DEAD:
+        return CORONER_SOURCE_NOPROC;
+    case EVIDENCE_REMOTE:
+        return facts->shape == REASON_NOCONNECTION ? CORONER_SOURCE_NOCONNECTION
+                                                   : CORONER_SOURCE_REMOTE_LINK;
     default:
         return CORONER_SOURCE_SELF_EXIT;
     }
@@ -61,10 +90,14 @@ static enum coroner_source source_of(const struct evidence_facts *evidence)
 static enum coroner_source own_source(const struct exit_facts *facts,
                                       const struct evidence_facts *own)
 {
+    if (facts->linked_to_dead && (own == NULL || !own->by_call))
+        return CORONER_SOURCE_NOPROC;
     switch (facts->shape) {
     case REASON_NORMAL:
     case REASON_RPC_REPLY:
         return CORONER_SOURCE_NORMAL;
+    case REASON_NOCONNECTION:
+        return facts->is_crasher ? CORONER_SOURCE_NOCONNECTION : CORONER_SOURCE_SELF_EXIT;
     case REASON_ERROR:
     case REASON_THROW:
         /* exit/1 can be called with what looks like an uncaught error. */
@@ -86,12 +119,23 @@ static void add_candidate(struct verdict *verdict, enum coroner_source source, i
     verdict->candidates++;
 }
 
-/* Adds all evidence that fits in the way `fit`, the earliest (or the latest) first; only the parent's if `parents`. */
+/* Of which evidence a stack speaks. */
+enum filter { FILTER_NONE, FILTER_PARENT, FILTER_STOP };
+
+static bool passes(enum filter filter, const struct evidence_facts *evidence)
+{
+    /* gen_server:start/3, without a link, makes a server its own parent. */
+    return filter == FILTER_NONE ||
+           (filter == FILTER_PARENT && (evidence->is_parent || evidence->is_self)) ||
+           (filter == FILTER_STOP && evidence->kind == EVIDENCE_STOP);
+}
+
+/* Adds all evidence that fits in the way `fit` and passes, the earliest (or the latest) first. */
 static void add_fitting(struct verdict *verdict, const struct exit_facts *facts,
                         const struct evidence_facts *evidence, size_t count, enum fit fit,
-                        bool latest_first, bool parents)
+                        bool latest_first, enum filter filter)
 {
-    bool taken[64] = {false};
+    bool taken[ATTRIBUTION_EVIDENCE] = {false};
 
     if (count > sizeof(taken))
         count = sizeof(taken);
@@ -99,9 +143,7 @@ static void add_fitting(struct verdict *verdict, const struct exit_facts *facts,
         int best = -1;
 
         for (size_t i = 0; i < count; i++) {
-            /* gen_server:start/3, without a link, makes a server its own parent. */
-            if (taken[i] || (parents && !evidence[i].is_parent && !evidence[i].is_self) ||
-                fit_of(facts, &evidence[i]) != fit)
+            if (taken[i] || !passes(filter, &evidence[i]) || fit_of(facts, &evidence[i]) != fit)
                 continue;
             if (best < 0 || (latest_first ? evidence[i].time_ns > evidence[best].time_ns
                                           : evidence[i].time_ns < evidence[best].time_ns))
@@ -110,8 +152,57 @@ static void add_fitting(struct verdict *verdict, const struct exit_facts *facts,
         if (best < 0)
             return;
         taken[best] = true;
-        add_candidate(verdict, source_of(&evidence[best]), best);
+        add_candidate(verdict, source_of(facts, &evidence[best]), best);
     }
+}
+
+/* Whether the reason alone, without an event, says that it was the process's own doing. */
+static bool is_own_by_shape(const struct exit_facts *facts)
+{
+    switch (facts->shape) {
+    case REASON_NORMAL:
+    case REASON_RPC_REPLY:
+        return true;
+    case REASON_ERROR:
+    case REASON_THROW:
+        /* An uncaught error of a plain process makes no event; one in proc_lib does, and there was none. */
+        return !facts->in_proc_lib || facts->evidence_lost;
+    case REASON_NOCONNECTION:
+        return facts->is_crasher;
+    default:
+        return false;
+    }
+}
+
+/*
+ * Nothing that was seen here explains the exit. With other nodes connected it may be the doing of one of
+ * their processes; with none it stays unknown.
+ */
+static void add_remote(struct verdict *verdict, const struct exit_facts *facts,
+                       const struct evidence_facts *evidence, size_t count)
+{
+    add_fitting(verdict, facts, evidence, count, FIT_REMOTE, false, FILTER_NONE);
+    if ((verdict->candidates > 0 || facts->is_distributed) && facts->shape != REASON_NORMAL)
+        add_candidate(verdict, CORONER_SOURCE_REMOTE_SIGNAL, ATTRIBUTION_NO_EVIDENCE);
+}
+
+static struct verdict conclude(struct verdict verdict, const struct exit_facts *facts,
+                               enum coroner_confidence sure)
+{
+    if (verdict.candidates == 0)
+        return verdict;
+    verdict.source = verdict.candidate[0].source;
+    verdict.evidence = verdict.candidate[0].evidence;
+    verdict.confidence = CORONER_CONFIDENCE_AMBIGUOUS;
+    if (verdict.candidates > 1)
+        return verdict;
+    /* With evidence gone, a single cause that fits need not be the only one there was. */
+    if (facts->evidence_lost && sure == CORONER_CONFIDENCE_OBSERVED &&
+        verdict.source != CORONER_SOURCE_NORMAL)
+        return verdict;
+    verdict.candidates = 0;
+    verdict.confidence = (uint8_t)sure;
+    return verdict;
 }
 
 struct verdict attribute(const struct exit_facts *facts, const struct evidence_facts *evidence,
@@ -123,18 +214,28 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
     enum coroner_confidence sure = CORONER_CONFIDENCE_OBSERVED;
     const struct evidence_facts *own_word;
     int own = ATTRIBUTION_NO_EVIDENCE;
-    size_t signals;
 
-    for (size_t i = 0; i < count; i++)
-        if (fit_of(facts, &evidence[i]) == FIT_OWN &&
-            (own < 0 || evidence[i].time_ns > evidence[own].time_ns))
+    for (size_t i = 0; i < count; i++) {
+        enum fit fit = fit_of(facts, &evidence[i]);
+
+        /* The VM was about to end it for its heap, and it did nothing more: no signal got a chance. */
+        if (fit == FIT_SIGNAL && evidence[i].kind == EVIDENCE_HEAP) {
+            add_candidate(&verdict, CORONER_SOURCE_MAX_HEAP_SIZE, (int)i);
+            verdict = conclude(verdict, facts, sure);
+            verdict.confidence = CORONER_CONFIDENCE_OBSERVED;
+            verdict.candidates = 0;
+            return verdict;
+        }
+        if (fit == FIT_OWN && (own < 0 || evidence[i].time_ns > evidence[own].time_ns))
             own = (int)i;
+    }
     own_word = own < 0 ? NULL : &evidence[own];
 
     /* Signals end a process at once, so the first that fits is the likeliest. */
-    add_fitting(&verdict, facts, evidence, count, FIT_SIGNAL, false, false);
-    signals = verdict.candidates;
-    if (signals > 0) {
+    add_fitting(&verdict, facts, evidence, count, FIT_SIGNAL, false, FILTER_NONE);
+    if (verdict.candidates > 0) {
+        const struct evidence_facts *first = &evidence[verdict.candidate[0].evidence];
+
         /*
          * It may have called exit with the very reason as well. If that was after the signal had been
          * sent, it most likely got there first; an earlier call it must have caught.
@@ -142,7 +243,7 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
         if (own >= 0) {
             struct candidate self = {.source = (uint8_t)own_source(facts, own_word), .evidence = own};
 
-            if (evidence[own].time_ns > evidence[verdict.candidate[0].evidence].time_ns) {
+            if (own_word->time_ns > first->time_ns) {
                 if (verdict.candidates < ATTRIBUTION_CANDIDATES)
                     verdict.candidates++;
                 for (size_t i = verdict.candidates - 1; i > 0; i--)
@@ -152,50 +253,38 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
                 add_candidate(&verdict, self.source, own);
             }
         }
-    } else {
-        /* Where its stack shows that it was the parent's exit, what came from others is no candidate. */
-        bool proven = own_word != NULL && own_word->from_parent;
-
-        if (proven)
-            add_fitting(&verdict, facts, evidence, count, FIT_TRAPPED, true, true);
-        if (verdict.candidates == 0)
-            add_fitting(&verdict, facts, evidence, count, FIT_TRAPPED, true, false);
-        if (verdict.candidates > 0 && !proven) {
-            /*
-             * That it stopped because of the message is inferred from the equal reason. `shutdown` and
-             * `normal` anybody may choose for himself. Where it is ambiguous anyway, what it said itself
-             * belongs on the list.
-             */
+        if (first->kind == EVIDENCE_SIGNAL && first->may_be_lost)
             sure = CORONER_CONFIDENCE_INFERRED;
-            if (facts->shape == REASON_SHUTDOWN || facts->shape == REASON_NORMAL ||
-                (verdict.candidates > 1 && own >= 0))
-                add_candidate(&verdict, own_source(facts, own_word), own);
-        } else if (verdict.candidates > 0) {
-            /* Proven. */
-        } else if (own >= 0) {
-            add_candidate(&verdict, own_source(facts, own_word), own);
-        } else if (facts->shape == REASON_NORMAL || facts->shape == REASON_ERROR ||
-                   facts->shape == REASON_THROW || facts->shape == REASON_RPC_REPLY) {
-            /* An uncaught error of a plain process makes no event of its own; its reason says it. */
-            add_candidate(&verdict, own_source(facts, own_word), ATTRIBUTION_NO_EVIDENCE);
-        }
+        return conclude(verdict, facts, sure);
     }
 
-    if (verdict.candidates == 0)
-        return verdict;
-    verdict.source = verdict.candidate[0].source;
-    verdict.evidence = verdict.candidate[0].evidence;
-    if (verdict.candidates > 1) {
-        verdict.confidence = CORONER_CONFIDENCE_AMBIGUOUS;
-        return verdict;
+    if (facts->has_decided && own >= 0) {
+        add_candidate(&verdict, own_source(facts, own_word), own);
+        return conclude(verdict, facts, sure);
     }
-    /* With evidence gone, a single cause that fits need not be the only one there was. */
-    if (facts->evidence_lost && sure == CORONER_CONFIDENCE_OBSERVED &&
-        verdict.source != CORONER_SOURCE_NORMAL) {
-        verdict.confidence = CORONER_CONFIDENCE_AMBIGUOUS;
-        return verdict;
+    /* Where its stack shows that its parent's exit, or a request to stop, led to it, others are no candidates. */
+    if (own_word != NULL && own_word->from_stop)
+        add_fitting(&verdict, facts, evidence, count, FIT_TRAPPED, true, FILTER_STOP);
+    if (own_word != NULL && own_word->from_parent)
+        add_fitting(&verdict, facts, evidence, count, FIT_TRAPPED, true, FILTER_PARENT);
+    if (verdict.candidates > 0)
+        return conclude(verdict, facts, sure);
+    add_fitting(&verdict, facts, evidence, count, FIT_TRAPPED, true, FILTER_NONE);
+    if (verdict.candidates > 0) {
+        /*
+         * That it stopped because of the message is inferred from the equal reason. `shutdown` and
+         * `normal` anybody may choose for himself. Where it is ambiguous anyway, what it said itself
+         * belongs on the list.
+         */
+        if (facts->shape == REASON_SHUTDOWN || facts->shape == REASON_NORMAL ||
+            (verdict.candidates > 1 && own >= 0))
+            add_candidate(&verdict, own_source(facts, own_word), own);
+        return conclude(verdict, facts, CORONER_CONFIDENCE_INFERRED);
     }
-    verdict.candidates = 0;
-    verdict.confidence = (uint8_t)sure;
-    return verdict;
+    if (own >= 0 || is_own_by_shape(facts)) {
+        add_candidate(&verdict, own_source(facts, own_word), own);
+        return conclude(verdict, facts, sure);
+    }
+    add_remote(&verdict, facts, evidence, count);
+    return conclude(verdict, facts, CORONER_CONFIDENCE_INFERRED);
 }

@@ -12,6 +12,9 @@
 #include "journal.h"
 #include "ledger.h"
 #include "purge.h"
+#include "remote.h"
+#include "stops.h"
+#include "supervision.h"
 #include "uplink.h"
 #include "wide.h"
 
@@ -32,17 +35,24 @@ struct coroner {
     struct wide *wide;
     struct journal *journal;
     struct purge *purge;
+    struct stops *stops;
+    struct supervisors *supervisors;
+    struct remotes *remotes;
     struct uplink *uplink;
 
     pthread_mutex_t lifecycle; /* start and stop exclude each other; no callback takes it */
     uint64_t starts;
     char incarnation[17];
+    char host[256]; /* the host's name, as start was told */
     _Atomic uint64_t armed_ns; /* monotonic, of the last start */
 
     /* What is recorded; written by start before it is armed. */
     uint32_t record_sources; /* bit by enum coroner_source */
     uint32_t record_shapes;  /* bit by enum reason_shape: recorded whatever the source */
     bool only_class;         /* reason_detail = class */
+    uint64_t default_limit_words; /* the system's max_heap_size; 0: none */
+
+    _Atomic uint32_t heaps_too_large; /* processes with evidence of it, see on_heap_too_large */
 
     _Atomic uint64_t normal;     /* exits that were only counted: source normal */
     _Atomic uint64_t unrecorded; /* others that `record` does not select */
@@ -50,6 +60,6 @@ struct coroner {
     _Atomic uint64_t by_source[CORONER_SOURCE_COUNT];
 };
 
-#define CORONER_ABI 1
+#define CORONER_ABI 2
 
 #endif

@@ -60,7 +60,10 @@ bool journal_has_unsent(struct journal *journal);
 /** journal_acknowledge(journal, seq): everything up to ${seq} is committed. Returns false if that many were never made. */
 bool journal_acknowledge(struct journal *journal, uint64_t seq);
 
-/** journal_rewind(journal): what is under way may not have arrived: it is unsent again. */
+/**
+ * journal_rewind(journal): what is under way did not arrive: it is unsent again. Only once the daemon has said what it
+ * has, for what makes room unsent counts as lost.
+ */
 void journal_rewind(struct journal *journal);
 
 /** journal_is_settled(journal, seq): whether no record up to ${seq} is held that is not acknowledged. */

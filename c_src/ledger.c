@@ -50,6 +50,7 @@ void evidence_free(struct evidence *evidence)
     act_drop(evidence->act);
     record_drop(evidence->record);
     text_drop(evidence->stack);
+    detail_drop(evidence->detail);
     memory_free(evidence);
 }
 
@@ -108,14 +109,13 @@ void ledger_close(struct ledger *ledger)
         struct shard *shard = &ledger->shards[i];
         struct entry **buckets;
         uint32_t bucket_count;
-        uint32_t entries;
+        uint64_t processes = 0;
 
         /* The table is taken out under the lock and freed without it: a callback never waits for that. */
         pthread_mutex_lock(&shard->lock);
         shard->open = false;
         buckets = shard->buckets;
         bucket_count = shard->bucket_count;
-        entries = shard->entries;
         shard->buckets = NULL;
         shard->bucket_count = 0;
         shard->entries = 0;
@@ -126,10 +126,11 @@ void ledger_close(struct ledger *ledger)
         for (uint32_t b = 0; b < bucket_count; b++)
             for (struct entry *entry = buckets[b], *next; entry != NULL; entry = next) {
                 next = entry->next;
+                processes += !(entry->flags & ENTRY_PORT);
                 entry_free(entry);
             }
         memory_free(buckets);
-        atomic_fetch_sub_explicit(&ledger->count, entries, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&ledger->count, processes, memory_order_relaxed);
     }
 }
 
@@ -216,7 +217,8 @@ static bool insert(struct ledger *ledger, struct shard *shard, struct entry *ent
     entry->next = shard->buckets[bucket];
     shard->buckets[bucket] = entry;
     shard->entries++;
-    atomic_fetch_add_explicit(&ledger->count, 1, memory_order_relaxed);
+    if (!(entry->flags & ENTRY_PORT))
+        atomic_fetch_add_explicit(&ledger->count, 1, memory_order_relaxed);
     return true;
 }
 
@@ -230,7 +232,8 @@ static struct entry *take_out(struct ledger *ledger, struct shard *shard, term_w
     entry = *place;
     *place = entry->next;
     shard->entries--;
-    atomic_fetch_sub_explicit(&ledger->count, 1, memory_order_relaxed);
+    if (!(entry->flags & ENTRY_PORT))
+        atomic_fetch_sub_explicit(&ledger->count, 1, memory_order_relaxed);
     return entry;
 }
 
@@ -250,7 +253,8 @@ void ledger_spawned(struct ledger *ledger, const struct birth *birth)
     entry->initial_call = birth->initial_call;
     entry->of.ancestors = birth->ancestors;
     entry->begun_ns = birth->time_ns;
-    entry->flags = birth->proc_lib ? ENTRY_PROC_LIB : 0;
+    entry->name = birth->name;
+    entry->flags = birth->flags;
 
     shard = lock_shard(ledger, birth->pid);
     stale = take_out(ledger, shard, birth->pid);
@@ -299,11 +303,11 @@ static void drop_link(struct entry *entry, term_word peer)
         entry->evicted_s = UINT32_MAX;
 }
 
-/* Takes the evidence that `peer` is dead off the entry. */
-static struct evidence *take_linked(struct entry *entry, term_word peer)
+/* Takes evidence of this kind and from `from` off the entry. */
+static struct evidence *take_evidence(struct entry *entry, enum evidence_kind kind, term_word from)
 {
     for (struct evidence **at = &entry->evidence; *at != NULL; at = &(*at)->next)
-        if ((*at)->kind == EVIDENCE_LINKED && (*at)->from == peer) {
+        if ((*at)->kind == kind && (*at)->from == from) {
             struct evidence *found = *at;
 
             *at = found->next;
@@ -321,7 +325,8 @@ void ledger_unlink(struct ledger *ledger, term_word pid, term_word peer)
 
     if (entry != NULL) {
         drop_link(entry, peer);
-        void_now = take_linked(entry, peer);
+        if ((void_now = take_evidence(entry, EVIDENCE_LINKED, peer)) == NULL)
+            void_now = take_evidence(entry, EVIDENCE_PORT, peer);
     }
     unlock_shard(shard);
     evidence_free(void_now);
@@ -340,6 +345,17 @@ static struct evidence **own_place(struct entry *entry)
     while (*at != NULL && !is_own_word(*at))
         at = &(*at)->next;
     return at;
+}
+
+/* The oldest piece of a full entry that can go: a limit that was set holds until it is set anew. */
+static struct evidence **oldest_place(struct entry *entry)
+{
+    struct evidence **oldest = &entry->evidence;
+
+    for (struct evidence **at = &entry->evidence; *at != NULL; at = &(*at)->next)
+        if ((*at)->kind != EVIDENCE_LIMIT)
+            oldest = at;
+    return oldest;
 }
 
 /* Marks that evidence had to go, unless the entry is marked for ever. */
@@ -361,8 +377,7 @@ static struct evidence *put_evidence(struct entry *entry, struct evidence *evide
         if (entry->evidence_count < LEDGER_EVIDENCE) {
             at = NULL;
         } else {
-            while ((*at)->next != NULL)
-                at = &(*at)->next;
+            at = oldest_place(entry);
             mark_evicted(entry, evidence->time_ns);
         }
     }
@@ -399,7 +414,7 @@ void ledger_link_gone(struct ledger *ledger, term_word pid, term_word peer, uint
     shard = lock_shard(ledger, pid);
     if ((entry = find(shard, pid)) != NULL) {
         drop_link(entry, peer);
-        if ((found = take_linked(entry, peer)) != NULL) {
+        if ((found = take_evidence(entry, EVIDENCE_LINKED, peer)) != NULL) {
             found->kind = EVIDENCE_TRAPPED;
             found->time_ns = now_ns;
         } else {
@@ -466,6 +481,143 @@ struct who ledger_who(struct ledger *ledger, term_word pid)
     }
     unlock_shard(shard);
     return who;
+}
+
+/* The parent of `pid`: a pid, or with `*is_node` a node's name; NO_WORD when there is none known. */
+static term_word parent_of(struct ledger *ledger, term_word pid, bool *is_node)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    const struct entry *entry = find(shard, pid);
+    term_word parent = entry == NULL ? NO_WORD : entry->parent;
+
+    *is_node = entry != NULL && (entry->flags & ENTRY_REMOTE);
+    unlock_shard(shard);
+    return parent;
+}
+
+term_word ledger_node_behind(struct ledger *ledger, term_word pid)
+{
+    bool is_node;
+    term_word parent = parent_of(ledger, pid, &is_node);
+
+    /* An rpc's worker is started from there; the shell that evaluates a command is the child of such a one. */
+    if (!is_node && parent != NO_WORD)
+        parent = parent_of(ledger, parent, &is_node);
+    return is_node ? parent : NO_WORD;
+}
+
+term_word ledger_parent(struct ledger *ledger, term_word pid)
+{
+    bool is_node;
+    term_word parent = parent_of(ledger, pid, &is_node);
+
+    return is_node ? NO_WORD : parent;
+}
+
+void ledger_limit(struct ledger *ledger, term_word pid, uint64_t words)
+{
+    struct evidence *limit = evidence_new(EVIDENCE_LIMIT, 0);
+    struct evidence *before = NULL, *gone = limit;
+    struct shard *shard;
+    struct entry *entry;
+
+    if (limit == NULL || (limit->detail = detail_new()) == NULL) {
+        evidence_free(limit);
+        return; /* then it is not known */
+    }
+    limit->detail->limit_words = words;
+    shard = lock_shard(ledger, pid);
+    if ((entry = find(shard, pid)) != NULL) {
+        before = take_evidence(entry, EVIDENCE_LIMIT, NO_WORD);
+        gone = put_evidence(entry, limit);
+    }
+    unlock_shard(shard);
+    evidence_free(before);
+    evidence_free(gone);
+}
+
+bool ledger_limit_of(struct ledger *ledger, term_word pid, uint64_t *words)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    const struct entry *entry = find(shard, pid);
+    const struct evidence *evidence = entry == NULL ? NULL : entry->evidence;
+
+    while (evidence != NULL && evidence->kind != EVIDENCE_LIMIT)
+        evidence = evidence->next;
+    if (evidence != NULL)
+        *words = evidence->detail->limit_words;
+    unlock_shard(shard);
+    return evidence != NULL;
+}
+
+uint64_t ledger_shutdown_time(struct ledger *ledger, term_word pid, term_word from)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    const struct entry *entry = find(shard, pid);
+    uint64_t time_ns = 0;
+
+    if (entry != NULL)
+        for (const struct evidence *evidence = entry->evidence; evidence != NULL && time_ns == 0;
+             evidence = evidence->next)
+            if (evidence->kind == EVIDENCE_SIGNAL && evidence->from == from &&
+                evidence->shape == REASON_SHUTDOWN)
+                time_ns = evidence->time_ns;
+    unlock_shard(shard);
+    return time_ns;
+}
+
+bool ledger_has_stop(struct ledger *ledger, term_word pid)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    const struct entry *entry = find(shard, pid);
+    bool has = false;
+
+    if (entry != NULL)
+        for (const struct evidence *evidence = entry->evidence; evidence != NULL && !has;
+             evidence = evidence->next)
+            has = evidence->kind == EVIDENCE_STOP;
+    unlock_shard(shard);
+    return has;
+}
+
+struct parent_signal ledger_parent_signal(struct ledger *ledger, term_word pid)
+{
+    struct parent_signal parent = {.seen = false, .why = WHY_PARENT};
+    struct shard *shard = lock_shard(ledger, pid);
+    const struct entry *entry = find(shard, pid);
+
+    if (entry != NULL && entry->parent != NO_WORD)
+        for (const struct evidence *evidence = entry->evidence; evidence != NULL && !parent.seen;
+             evidence = evidence->next) {
+            const struct act *act = evidence->act;
+
+            if (evidence->from != entry->parent ||
+                (evidence->kind != EVIDENCE_SIGNAL && evidence->kind != EVIDENCE_LINKED &&
+                 evidence->kind != EVIDENCE_TRAPPED))
+                continue;
+            parent.seen = true;
+            if (act != NULL && act->application != NO_WORD) {
+                parent.why = WHY_APPLICATION_STOP;
+                parent.application = act->application;
+            } else if (act != NULL && act->supervision != NULL &&
+                       act->supervision->why == WHY_APPLICATION_STOP) {
+                parent.why = WHY_APPLICATION_STOP;
+                parent.application = act->supervision->application;
+            }
+        }
+    unlock_shard(shard);
+    return parent;
+}
+
+bool ledger_heap_survived(struct ledger *ledger, term_word pid)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry *entry = find(shard, pid);
+    struct evidence *gone = entry == NULL ? NULL : take_evidence(entry, EVIDENCE_HEAP, pid);
+
+    unlock_shard(shard);
+    evidence_free(gone);
+    return gone != NULL;
 }
 
 bool ledger_knows(struct ledger *ledger, term_word pid)

@@ -17,15 +17,18 @@
 #include "attribution.h"
 #include "linkset.h"
 #include "record.h"
+#include "supervision.h"
 
 #define LEDGER_EVIDENCE 16 /* pieces kept on one process; an older one makes room, and that is marked */
 
 struct evidence {
     struct evidence *next; /* older */
     uint8_t kind;          /* enum evidence_kind */
+    uint8_t as;            /* SIGNAL: see struct evidence_facts */
     bool is_kill;
-    bool is_purge;
+    bool may_be_lost;
     bool from_parent; /* EXIT, RAISE */
+    bool from_stop;   /* EXIT, RAISE */
     uint8_t shape;    /* enum reason_shape */
     struct fingerprint print;
     uint64_t time_ns;
@@ -33,6 +36,7 @@ struct evidence {
     struct act *act;       /* SIGNAL, EXIT, RAISE; held */
     struct record *record; /* LINKED, TRAPPED: the peer's; held */
     struct text *stack;    /* RAISE; held */
+    struct detail *detail; /* PORT, HEAP; held */
 };
 
 /** evidence_new(kind, time_ns): an empty piece of evidence, or NULL without memory. */
@@ -47,7 +51,9 @@ enum entry_flag {
     ENTRY_NAME_KNOWN = 4, /* likewise the registered name */
     ENTRY_UNSEEDED = 8,   /* it lived before tracing began and its snapshot is not in yet */
     ENTRY_SEEDED = 16,    /* it lived before tracing began */
-    ENTRY_PROC_LIB = 32   /* started by proc_lib */
+    ENTRY_PROC_LIB = 32,  /* started by proc_lib */
+    ENTRY_PORT = 64,      /* it is a port: its name is the driver's or the command, its parent the owner */
+    ENTRY_REMOTE = 128    /* another node started it: its parent is that node's name */
 };
 
 struct entry {
@@ -81,10 +87,11 @@ void ledger_open(struct ledger *ledger);
 void ledger_close(struct ledger *ledger);
 
 struct birth {
-    term_word pid;
+    term_word pid; /* or a port */
     term_word parent;
+    term_word name;
     uint32_t initial_call;
-    bool proc_lib;
+    uint8_t flags; /* ENTRY_PROC_LIB, ENTRY_PORT, ENTRY_REMOTE */
     struct ancestors *ancestors; /* handed over */
     uint64_t time_ns;            /* monotonic */
 };
@@ -127,6 +134,30 @@ bool ledger_evidence(struct ledger *ledger, term_word pid, struct evidence *evid
 /** ledger_who(ledger, pid): ${pid} with its name and initial call, as far as they are known. */
 struct who ledger_who(struct ledger *ledger, term_word pid);
 
+/** ledger_node_behind(ledger, pid): the node on which the parent of ${pid}, or the parent's parent, is; NO_WORD: this one. */
+term_word ledger_node_behind(struct ledger *ledger, term_word pid);
+
+/** ledger_parent(ledger, pid): the parent of ${pid}; NO_WORD when it has none, or on another node. */
+term_word ledger_parent(struct ledger *ledger, term_word pid);
+
+/** ledger_limit(ledger, pid, words): ${pid} set its max_heap_size to ${words}; 0 is none. */
+void ledger_limit(struct ledger *ledger, term_word pid, uint64_t words);
+
+/** ledger_limit_of(ledger, pid, words): whether ledger_limit was told of ${pid}; then what, in ${words}. */
+bool ledger_limit_of(struct ledger *ledger, term_word pid, uint64_t *words);
+
+/** ledger_shutdown_time(ledger, pid, from): when ${from} last sent `shutdown` to ${pid}, monotonic clock; 0 never. */
+uint64_t ledger_shutdown_time(struct ledger *ledger, term_word pid, term_word from);
+
+/** ledger_has_stop(ledger, pid): whether somebody asked ${pid} to stop. */
+bool ledger_has_stop(struct ledger *ledger, term_word pid);
+
+/** ledger_parent_signal(ledger, pid): what the parent of ${pid} sent it, or that it has died. */
+struct parent_signal ledger_parent_signal(struct ledger *ledger, term_word pid);
+
+/** ledger_heap_survived(ledger, pid): it is not its heap that ends ${pid}. Returns whether it was thought to be. */
+bool ledger_heap_survived(struct ledger *ledger, term_word pid);
+
 /** ledger_knows(ledger, pid): whether ${pid} is a live process of the ledger. */
 bool ledger_knows(struct ledger *ledger, term_word pid);
 
@@ -155,7 +186,7 @@ void ledger_seed(struct ledger *ledger, const struct snapshot *snapshot);
 /** ledger_forget(ledger, pid): drops ${pid} if its snapshot is still to come: it died before it was traced. */
 void ledger_forget(struct ledger *ledger, term_word pid);
 
-/** ledger_count(ledger): live processes. */
+/** ledger_count(ledger): live processes; ports do not count. */
 uint64_t ledger_count(const struct ledger *ledger);
 
 /** ledger_links(ledger, pid, words, room, count): copies links of ${pid}; false when there is no such process. For tests. */

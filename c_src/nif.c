@@ -6,16 +6,18 @@
  * those, as each other and as all callbacks.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include <erl_nif.h>
 
 #include "alloc.h"
 #include "atoms.h"
+#include "clock.h"
 #include "coroner.h"
 #include "term.h"
+#include "terms.h"
 #include "tracer.h"
 #include "wire.h"
 
@@ -64,6 +66,9 @@ static void coroner_free(struct coroner *coroner)
     wide_free(coroner->wide);
     journal_free(coroner->journal);
     purge_free(coroner->purge);
+    stops_free(coroner->stops);
+    supervisors_free(coroner->supervisors);
+    remotes_free(coroner->remotes);
     intern_free(coroner->intern);
     pthread_mutex_destroy(&coroner->lifecycle);
     memory_free(coroner);
@@ -95,9 +100,13 @@ static struct coroner *coroner_new(void)
     coroner->wide = wide_new();
     coroner->journal = journal_new();
     coroner->purge = purge_new();
+    coroner->stops = stops_new();
+    coroner->supervisors = supervisors_new();
+    coroner->remotes = remotes_new();
     coroner->uplink = uplink_new();
     if (coroner->intern == NULL || coroner->ledger == NULL || coroner->wide == NULL ||
-        coroner->journal == NULL || coroner->purge == NULL || coroner->uplink == NULL) {
+        coroner->journal == NULL || coroner->purge == NULL || coroner->stops == NULL ||
+        coroner->supervisors == NULL || coroner->remotes == NULL || coroner->uplink == NULL) {
         coroner_free(coroner);
         return NULL;
     }
@@ -117,6 +126,53 @@ static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM info)
     return 0;
 }
 
+static void read_counters(void *cookie, uint64_t *normal, uint64_t *unrecorded)
+{
+    struct coroner *coroner = cookie;
+
+    *normal = atomic_load_explicit(&coroner->normal, memory_order_relaxed);
+    *unrecorded = atomic_load_explicit(&coroner->unrecorded, memory_order_relaxed) +
+                  atomic_load_explicit(&coroner->without_memory, memory_order_relaxed);
+}
+
+struct notice {
+    ErlNifEnv *env;
+    ErlNifPid to;
+    ERL_NIF_TERM reference;
+};
+
+/* On the uplink's thread, which is none of the VM's: enif_send takes no caller's environment there. */
+static void send_notice(void *cookie, bool settled)
+{
+    struct notice *notice = cookie;
+    ERL_NIF_TERM message = enif_make_tuple3(notice->env, atoms.coroner_flushed, notice->reference,
+                                            settled ? atoms.true_ : atoms.false_);
+
+    (void)enif_send(NULL, &notice->to, notice->env, message); /* it may be gone: then nobody waits */
+    enif_free_env(notice->env);
+    memory_free(notice);
+}
+
+static const struct uplink_calls uplink_calls = {.counters = read_counters, .flushed = send_notice};
+
+/*
+ * Another copy of the library takes over: the old one's code goes away with the old instance, so nothing may run in it,
+ * nor may there be a pointer to it. Returns 0, or an errno.
+ */
+static int take_over(struct coroner *coroner)
+{
+    int error;
+
+    /* A stop on a dirty scheduler may be joining the thread at this moment. */
+    pthread_mutex_lock(&coroner->lifecycle);
+    if ((error = uplink_restart(coroner->uplink, &uplink_calls)) == 0) {
+        journal_on_evicted(coroner->journal, on_evicted, coroner);
+        coroner->code = &this_code;
+    }
+    pthread_mutex_unlock(&coroner->lifecycle);
+    return error;
+}
+
 /* The module is loaded again while an older instance is there: they share everything. */
 static int upgrade(ErlNifEnv *env, void **priv_data, void **old_priv_data, ERL_NIF_TERM info)
 {
@@ -127,14 +183,9 @@ static int upgrade(ErlNifEnv *env, void **priv_data, void **old_priv_data, ERL_N
         return 1;
     if (enter_library(env) != 0)
         return 2;
-    if (coroner->code != &this_code) {
-        /* Another copy of the library: its code goes away with the old instance, so nothing may run in it. */
-        if (uplink_restart(coroner->uplink) != 0) {
-            leave_library();
-            return 3;
-        }
-        journal_on_evicted(coroner->journal, on_evicted, coroner);
-        coroner->code = &this_code;
+    if (coroner->code != &this_code && take_over(coroner) != 0) {
+        leave_library();
+        return 3;
     }
     coroner->users++;
     *priv_data = coroner;
@@ -146,8 +197,19 @@ static void unload(ErlNifEnv *env, void *priv_data)
     struct coroner *coroner = priv_data;
 
     (void)env;
-    if (--coroner->users == 0)
+    if (--coroner->users == 0) {
         coroner_free(coroner);
+    } else if (instances == 1 && coroner->code == &this_code) {
+        /*
+         * This copy took over from another, and now it goes and the other stays: the on_load of the module failed
+         * after all. The other's functions are not known here; what is left is to have none called.
+         */
+        pthread_mutex_lock(&coroner->lifecycle);
+        uplink_stop(coroner->uplink, 0);
+        journal_on_evicted(coroner->journal, NULL, NULL);
+        coroner->code = NULL;
+        pthread_mutex_unlock(&coroner->lifecycle);
+    }
     leave_library();
 }
 
@@ -159,14 +221,6 @@ static struct coroner *coroner_of(ErlNifEnv *env)
 static bool is_armed(const struct coroner *coroner)
 {
     return atomic_load_explicit(&coroner->armed_state, memory_order_acquire) != NO_WORD;
-}
-
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 /* Copies the binary `term` as a C string. Returns false when it is none, is too long, or holds a NUL. */
@@ -203,15 +257,6 @@ static ERL_NIF_TERM make_error(ErlNifEnv *env, ERL_NIF_TERM reason)
     return enif_make_tuple2(env, atoms.error, reason);
 }
 
-static void read_counters(void *cookie, uint64_t *normal, uint64_t *unrecorded)
-{
-    struct coroner *coroner = cookie;
-
-    *normal = atomic_load_explicit(&coroner->normal, memory_order_relaxed);
-    *unrecorded = atomic_load_explicit(&coroner->unrecorded, memory_order_relaxed) +
-                  atomic_load_explicit(&coroner->without_memory, memory_order_relaxed);
-}
-
 static int make_incarnation(char *incarnation)
 {
     static const char hex[] = "0123456789abcdef";
@@ -239,6 +284,9 @@ static ERL_NIF_TERM start_locked(ErlNifEnv *env, struct coroner *coroner,
         return make_error(env, enif_make_atom(env, "getrandom"));
     journal_reset(coroner->journal, bytes);
     wide_clear(coroner->wide);
+    stops_clear(coroner->stops);
+    supervisors_clear(coroner->supervisors);
+    atomic_store(&coroner->heaps_too_large, 0);
     atomic_store(&coroner->normal, 0);
     atomic_store(&coroner->unrecorded, 0);
     atomic_store(&coroner->without_memory, 0);
@@ -247,7 +295,7 @@ static ERL_NIF_TERM start_locked(ErlNifEnv *env, struct coroner *coroner,
     settings->incarnation = coroner->incarnation;
     settings->intern = coroner->intern;
     settings->journal = coroner->journal;
-    settings->counters = read_counters;
+    settings->calls = uplink_calls;
     settings->cookie = coroner;
     if ((error = uplink_start(coroner->uplink, settings, node_name)) != 0)
         return make_error(env, enif_make_tuple2(env, enif_make_atom(env, "uplink"),
@@ -296,6 +344,7 @@ static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
         coroner->record_shapes = shapes;
         coroner->only_class = record[2] == atoms.true_;
         purge_reset(coroner->purge, argv[6], argv[7]);
+        (void)snprintf(coroner->host, sizeof(coroner->host), "%s", host);
         result = start_locked(env, coroner, &settings, node, bytes);
     }
     pthread_mutex_unlock(&coroner->lifecycle);
@@ -316,6 +365,8 @@ static ERL_NIF_TERM nif_stop(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     uplink_stop(coroner->uplink, drain_ms);
     ledger_close(coroner->ledger);
     wide_clear(coroner->wide);
+    stops_clear(coroner->stops);
+    supervisors_clear(coroner->supervisors);
     purge_reset(coroner->purge, NO_WORD, NO_WORD);
     journal_reset(coroner->journal, 0);
     pthread_mutex_unlock(&coroner->lifecycle);
@@ -336,20 +387,24 @@ static ERL_NIF_TERM nif_expect(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     return fresh;
 }
 
-/* seed_links(Pid, Links) -> ok: links that a snapshot shows; what is no local pid or port is left out. */
+/* seed_links(Pid, Links) -> ok: links that a snapshot shows. */
 static ERL_NIF_TERM nif_seed_links(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     struct coroner *coroner = coroner_of(env);
     term_word words[LINKS_AT_ONCE];
     ERL_NIF_TERM head, tail = argv[1];
+    struct remote_pid remote;
     size_t count = 0;
     ErlNifPort port;
 
     (void)argc;
     while (enif_get_list_cell(env, tail, &head, &tail)) {
-        if (get_pid_word(env, head) == NO_WORD && !enif_get_local_port(env, head, &port))
+        if (get_pid_word(env, head) != NO_WORD || enif_get_local_port(env, head, &port))
+            words[count++] = head;
+        else if (remote_pid_of(env, head, &remote))
+            words[count++] = remotes_enter(coroner->remotes, remote);
+        else
             continue;
-        words[count++] = head;
         if (count == LINKS_AT_ONCE) {
             ledger_seed_links(coroner->ledger, argv[0], words, count);
             count = 0;
@@ -391,6 +446,73 @@ static ERL_NIF_TERM nif_seed(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     if (count > 0)
         snapshot.ancestors = ancestors_new(ancestors, count);
     ledger_seed(coroner->ledger, &snapshot);
+    return atoms.ok;
+}
+
+/* seed_port(Port, Name, Owner | undefined, Pids) -> ok: a port that was open before, with those linked to it. */
+static ERL_NIF_TERM nif_seed_port(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct coroner *coroner = coroner_of(env);
+    struct birth birth = {.pid = argv[0],
+                          .parent = get_pid_word(env, argv[2]),
+                          .name = enif_is_atom(env, argv[1]) ? argv[1] : NO_WORD,
+                          .flags = ENTRY_PORT,
+                          .time_ns = monotonic_ns()};
+    ERL_NIF_TERM head, tail = argv[3];
+    ErlNifPort port;
+
+    (void)argc;
+    if (!enif_get_local_port(env, argv[0], &port))
+        return enif_make_badarg(env);
+    if (ledger_knows(coroner->ledger, argv[0]))
+        return atoms.ok; /* its opening has been seen, and its links with that */
+    ledger_spawned(coroner->ledger, &birth);
+    while (enif_get_list_cell(env, tail, &head, &tail))
+        if (get_pid_word(env, head) != NO_WORD)
+            ledger_link(coroner->ledger, argv[0], head);
+    return atoms.ok;
+}
+
+/* limit(Pid, Words) -> ok: the max_heap_size of Pid. limit(default, Words) -> ok: the system's. */
+static ERL_NIF_TERM nif_limit(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct coroner *coroner = coroner_of(env);
+    ErlNifUInt64 words;
+
+    (void)argc;
+    if (!enif_get_uint64(env, argv[1], &words))
+        return enif_make_badarg(env);
+    if (enif_is_atom(env, argv[0]))
+        coroner->default_limit_words = words;
+    else
+        ledger_limit(coroner->ledger, argv[0], words);
+    return atoms.ok;
+}
+
+/* application(Master, Application) -> ok: the application master of an application that runs. */
+static ERL_NIF_TERM nif_application(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    if (get_pid_word(env, argv[0]) == NO_WORD || !enif_is_atom(env, argv[1]))
+        return enif_make_badarg(env);
+    stops_master(coroner_of(env)->stops, argv[0], argv[1]);
+    return atoms.ok;
+}
+
+/* nodes(Nodes) -> ok: the nodes that this one is connected to, hidden ones too. */
+static ERL_NIF_TERM nif_nodes(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    term_word first[1];
+    ERL_NIF_TERM head, tail = argv[0];
+    size_t count = 0;
+
+    (void)argc;
+    while (enif_get_list_cell(env, tail, &head, &tail)) {
+        if (count == 0)
+            first[0] = head;
+        count++;
+    }
+    remotes_set_nodes(coroner_of(env)->remotes, first, count);
     return atoms.ok;
 }
 
@@ -518,6 +640,7 @@ static ERL_NIF_TERM nif_status(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     ERL_NIF_TERM pairs[] = {
         pair(env, "armed", is_armed(coroner) ? atoms.true_ : atoms.false_),
         pair(env, "incarnation", make_text(env, coroner->incarnation)),
+        pair(env, "host", make_text(env, coroner->host)),
         pair(env, "processes", enif_make_uint64(env, ledger_count(coroner->ledger))),
         pair(env, "made", enif_make_uint64(env, counts.made)),
         pair(env, "held", enif_make_uint64(env, counts.held)),
@@ -536,24 +659,6 @@ static ERL_NIF_TERM nif_status(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
              uplink.error[0] == '\0' ? atoms.undefined : make_text(env, uplink.error)),
     };
     return enif_make_list_from_array(env, pairs, sizeof(pairs) / sizeof(pairs[0]));
-}
-
-struct notice {
-    ErlNifEnv *env;
-    ErlNifPid to;
-    ERL_NIF_TERM reference;
-};
-
-/* On the uplink's thread, which is none of the VM's: enif_send takes no caller's environment there. */
-static void send_notice(void *cookie, bool settled)
-{
-    struct notice *notice = cookie;
-    ERL_NIF_TERM message = enif_make_tuple3(notice->env, atoms.coroner_flushed, notice->reference,
-                                            settled ? atoms.true_ : atoms.false_);
-
-    (void)enif_send(NULL, &notice->to, notice->env, message); /* it may be gone: then nobody waits */
-    enif_free_env(notice->env);
-    memory_free(notice);
 }
 
 /*
@@ -578,8 +683,7 @@ static ERL_NIF_TERM nif_notify(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     }
     (void)enif_self(env, &notice->to);
     notice->reference = enif_make_copy(notice->env, argv[0]);
-    if (!uplink_notify(coroner->uplink, journal_counts(coroner->journal).made, send_notice,
-                       notice)) {
+    if (!uplink_notify(coroner->uplink, journal_counts(coroner->journal).made, notice)) {
         enif_free_env(notice->env);
         memory_free(notice);
         return atoms.not_armed;
@@ -627,7 +731,7 @@ static ERL_NIF_TERM nif_vocabulary(ErlNifEnv *env, int argc, const ERL_NIF_TERM 
         enif_make_list_from_array(env, shapes, sizeof(shapes) / sizeof(shapes[0])));
 }
 
-/* links(Pid) -> [Pid | Port] | undefined: what the ledger has as the links of Pid, at most 4096 of them. */
+/* links(Pid) -> [Pid | Port] | undefined: what the ledger has as the links of Pid on this node, at most 4096. */
 static ERL_NIF_TERM nif_links(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     term_word words[4096];
@@ -639,7 +743,8 @@ static ERL_NIF_TERM nif_links(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
                       &count))
         return atoms.undefined;
     while (count-- > 0)
-        list = enif_make_list_cell(env, (ERL_NIF_TERM)words[count], list);
+        if (!remotes_is_word(words[count]))
+            list = enif_make_list_cell(env, (ERL_NIF_TERM)words[count], list);
     return list;
 }
 
@@ -675,12 +780,17 @@ static ERL_NIF_TERM nif_fingerprint(ErlNifEnv *env, int argc, const ERL_NIF_TERM
 static ErlNifFunc functions[] = {
     {"enabled", 3, tracer_enabled, 0},
     {"enabled_procs", 3, tracer_enabled_procs, 0},
+    {"enabled_garbage_collection", 3, tracer_enabled_garbage_collection, 0},
     {"trace", 5, tracer_trace, 0},
     {"start", 8, nif_start, 0},
     {"stop", 1, nif_stop, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"expect", 1, nif_expect, 0},
     {"seed_links", 2, nif_seed_links, 0},
     {"seed", 7, nif_seed, 0},
+    {"seed_port", 4, nif_seed_port, 0},
+    {"limit", 2, nif_limit, 0},
+    {"application", 2, nif_application, 0},
+    {"nodes", 1, nif_nodes, 0},
     {"forget", 1, nif_forget, 0},
     {"why", 1, nif_why, 0},
     {"recent", 1, nif_recent, ERL_NIF_DIRTY_JOB_CPU_BOUND},

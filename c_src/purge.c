@@ -3,16 +3,9 @@
 
 #include "alloc.h"
 #include "purge.h"
+#include "sites.h"
 
 #define KEPT 64
-
-/* A call of code:purge/1 or the like. It leads to one request, and is not taken for the cause of another. */
-struct code_call {
-    term_word pid; /* NO_WORD once a request has taken it */
-    term_word module;
-    uint32_t function;
-    struct site site;
-};
 
 /* What code_server was asked for. */
 struct request {
@@ -27,8 +20,8 @@ struct purge {
     _Atomic term_word purger;
     pthread_mutex_t lock; /* over the rest */
     term_word code_server;
-    uint32_t calls_made, requests_made; /* ever; the newest is at (made - 1) % KEPT */
-    struct code_call calls[KEPT];
+    struct sites sites;
+    uint32_t requests_made; /* ever; the newest is at (made - 1) % KEPT */
     struct request requests[KEPT];
     struct act *current; /* held */
 };
@@ -62,7 +55,7 @@ void purge_reset(struct purge *purge, term_word purger, term_word code_server)
     pthread_mutex_lock(&purge->lock);
     atomic_store(&purge->purger, purger);
     purge->code_server = code_server;
-    purge->calls_made = purge->requests_made = 0;
+    purge->sites.made = purge->requests_made = 0;
     gone = purge->current;
     purge->current = NULL;
     pthread_mutex_unlock(&purge->lock);
@@ -97,47 +90,23 @@ static const struct request *find_request(const struct purge *purge, term_word m
     return NULL;
 }
 
-static struct code_call *find_call(struct purge *purge, term_word pid, term_word module)
-{
-    for (uint32_t i = 1; i <= kept(purge->calls_made); i++) {
-        struct code_call *call = &purge->calls[(purge->calls_made - i) % KEPT];
-
-        if (call->pid == pid && (is_for(call->module, module) || module == NO_WORD))
-            return call;
-    }
-    return NULL;
-}
-
-/* The newest call of `pid` for `module`, which is taken by it; or one of nothing. */
-static struct code_call take_call(struct purge *purge, term_word pid, term_word module)
-{
-    struct code_call *call = find_call(purge, pid, module);
-    struct code_call taken = {.function = INTERN_NONE};
-
-    if (call != NULL) {
-        taken = *call;
-        call->pid = NO_WORD;
-    }
-    return taken;
-}
-
 void purge_code_call(struct purge *purge, term_word pid, term_word module, uint32_t function,
                      struct site site, bool inner)
 {
+    struct asked_from call = {.pid = pid, .subject = module, .function = function, .site = site};
+
     pthread_mutex_lock(&purge->lock);
-    if (!inner || find_call(purge, pid, module) == NULL)
-        purge->calls[purge->calls_made++ % KEPT] =
-            (struct code_call){.pid = pid, .module = module, .function = function, .site = site};
+    sites_add(&purge->sites, call, inner);
     pthread_mutex_unlock(&purge->lock);
 }
 
 void purge_asked(struct purge *purge, term_word requester, term_word module,
                  enum operation operation)
 {
-    struct code_call call;
+    struct asked_from call;
 
     pthread_mutex_lock(&purge->lock);
-    call = take_call(purge, requester, module);
+    call = sites_take(&purge->sites, requester, module);
     purge->requests[purge->requests_made++ % KEPT] = (struct request){.requester = requester,
                                                                       .module = module,
                                                                       .operation = (uint8_t)operation,
@@ -179,7 +148,7 @@ void purge_begin(struct purge *purge, struct ledger *ledger, term_word module, t
                     act->operation = request->operation;
             }
         } else if (from != NO_WORD) {
-            struct code_call call = take_call(purge, from, module);
+            struct asked_from call = sites_take(&purge->sites, from, module);
 
             act->site = call.site;
             act->function = call.function;

@@ -28,6 +28,7 @@ static inline bool fingerprint_same(struct fingerprint a, struct fingerprint b)
     X(KILL, "kill")                 /* kill: somebody's exit(kill), over a link */                 \
     X(NOPROC, "noproc")             /* noproc, {noproc, _} */                                      \
     X(NOCONNECTION, "noconnection") /* noconnection */                                             \
+    X(TIMEOUT, "timeout")           /* timeout, {timeout, _} */                                    \
     X(ERROR, "error")               /* {Reason, Stacktrace}, as the VM makes it of an uncaught error */ \
     X(THROW, "throw")               /* {{nocatch, Term}, Stacktrace} */                            \
     X(RPC_REPLY, "rpc_reply")       /* {Ref, return, _}: an erpc worker that answered */           \

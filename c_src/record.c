@@ -3,6 +3,7 @@
 #include "alloc.h"
 #include "names.h"
 #include "record.h"
+#include "supervision.h"
 #include "wire.h"
 
 struct ancestors *ancestors_new(const term_word *words, size_t count)
@@ -56,11 +57,15 @@ void record_drop(struct record *record)
            atomic_fetch_sub_explicit(&record->holders, 1, memory_order_acq_rel) == 1) {
         struct record *root = record->root;
 
-        for (uint32_t i = 0; i < record->candidate_count; i++)
+        for (uint32_t i = 0; i < record->candidate_count; i++) {
             act_drop(record->candidates[i].act);
+            detail_drop(record->candidates[i].detail);
+        }
         memory_free(record->candidates);
         memory_free(record->hops);
         act_drop(record->act);
+        detail_drop(record->detail);
+        supervision_drop(record->supervision);
         text_drop(record->stack);
         text_drop(record->reason);
         ancestors_drop(record->ancestors);
@@ -111,10 +116,14 @@ size_t record_bytes(const struct record *record)
         bytes += sizeof(*record->stack) + record->stack->length;
     if (record->act != NULL)
         bytes += sizeof(*record->act);
+    if (record->detail != NULL)
+        bytes += sizeof(*record->detail);
+    if (record->supervision != NULL)
+        bytes += sizeof(*record->supervision);
     return bytes;
 }
 
-enum coroner_severity record_severity(enum reason_shape shape)
+enum coroner_severity record_severity(enum coroner_source source, enum reason_shape shape)
 {
     switch (shape) {
     case REASON_NORMAL:
@@ -123,7 +132,19 @@ enum coroner_severity record_severity(enum reason_shape shape)
         return CORONER_SEVERITY_INFO;
     case REASON_NOPROC:
     case REASON_NOCONNECTION:
+    case REASON_TIMEOUT:
         return CORONER_SEVERITY_WARNING;
+    default:
+        break;
+    }
+    switch (source) {
+    case CORONER_SOURCE_NOPROC:
+    case CORONER_SOURCE_REMOTE_SIGNAL:
+    case CORONER_SOURCE_REMOTE_LINK:
+        return CORONER_SEVERITY_WARNING;
+    case CORONER_SOURCE_STOP_REQUEST:
+    case CORONER_SOURCE_NODE_STOP:
+        return CORONER_SEVERITY_INFO; /* asked for */
     default:
         return CORONER_SEVERITY_ERROR;
     }
@@ -296,7 +317,7 @@ static void put_pid(struct encoder *to, struct map *map, enum wire_key key, term
     put_string(to, map, key, buffer);
 }
 
-static void put_id(struct encoder *to, struct map *map, uint64_t seq)
+static void put_id(struct encoder *to, struct map *map, enum wire_key key, uint64_t seq)
 {
     char buffer[64];
     struct text_writer text = text_writer_on(buffer, sizeof(buffer));
@@ -306,7 +327,7 @@ static void put_id(struct encoder *to, struct map *map, uint64_t seq)
     text_puts(&text, to->incarnation);
     text_put_char(&text, '-');
     text_put_uint(&text, seq);
-    put_string(to, map, WIRE_KEY_id, buffer);
+    put_string(to, map, key, buffer);
 }
 
 /* A process as a reader knows it: by its name, else by the module (or function) it was started with, and its pid. */
@@ -349,6 +370,60 @@ static void site_text(const struct encoder *to, const struct act *act, struct te
     }
 }
 
+/* Another node's process, or a dead one of this, as a record shows it. */
+static void target_text(const struct detail *detail, const char *before, struct text_writer *into)
+{
+    if (detail == NULL || (detail->target == NO_WORD && !detail->has_remote_target))
+        return;
+    text_puts(into, before);
+    if (detail->target != NO_WORD) {
+        name_pid_or_port(detail->target, into);
+        return;
+    }
+    /* The node's number in <1234.5.6> is known to this VM alone, and only for a while. */
+    text_put_char(into, '<');
+    if (detail->node != NO_WORD)
+        name_atom(detail->node, false, into);
+    text_put_char(into, '.');
+    text_put_uint(into, detail->target_number);
+    text_put_char(into, '.');
+    text_put_uint(into, detail->target_serial);
+    text_put_char(into, '>');
+}
+
+/* Why a supervisor did what it did: a clause that follows. */
+static void supervision_text(const struct encoder *to, const struct supervision *supervision,
+                             struct text_writer *into)
+{
+    if (supervision == NULL)
+        return;
+    switch ((enum why)supervision->why) {
+    case WHY_TERMINATE_CHILD:
+        text_puts(into, ", as asked");
+        if (supervision->asked_by.pid != NO_WORD) {
+            text_puts(into, " by ");
+            who_text(to, &supervision->asked_by, into);
+        }
+        return;
+    case WHY_SIBLING:
+        text_puts(into, ", because of the end of ");
+        who_text(to, &supervision->sibling, into);
+        return;
+    case WHY_INTENSITY:
+        text_puts(into, ", having restarted too often; the last to end was ");
+        who_text(to, &supervision->sibling, into);
+        return;
+    case WHY_PARENT:
+        text_puts(into, ", which its own parent ends");
+        return;
+    case WHY_APPLICATION_STOP:
+        text_puts(into, ", as its application stops");
+        return;
+    case WHY_UNKNOWN:
+        return;
+    }
+}
+
 /* Why a record's process exited, for the origin of a chain: a clause that follows a colon or a comma. */
 static void cause_text(const struct encoder *to, const struct record *record,
                        struct text_writer *into)
@@ -371,16 +446,96 @@ static void cause_text(const struct encoder *to, const struct record *record,
         return;
     case CORONER_SOURCE_KILL:
     case CORONER_SOURCE_EXIT_SIGNAL:
+    case CORONER_SOURCE_STOP_REQUEST:
         if (act == NULL)
             break;
-        text_puts(into, record->source == CORONER_SOURCE_KILL ? "killed by " : "exit signal from ");
+        text_puts(into, record->source == CORONER_SOURCE_KILL           ? "killed by "
+                        : record->source == CORONER_SOURCE_STOP_REQUEST ? "stopped by "
+                                                                        : "exit signal from ");
         who_text(to, &act->by, into);
+        if (act->by_node != NO_WORD) {
+            text_puts(into, " of ");
+            name_capped(to, act->by_node, false, into);
+        }
         site_text(to, act, into);
+        return;
+    case CORONER_SOURCE_SUPERVISOR_SHUTDOWN:
+    case CORONER_SOURCE_SUPERVISOR_BRUTAL_KILL:
+    case CORONER_SOURCE_SUPERVISOR_TIMEOUT_KILL:
+        if (act == NULL)
+            break;
+        text_puts(into, record->source == CORONER_SOURCE_SUPERVISOR_SHUTDOWN      ? "shut down by "
+                        : record->source == CORONER_SOURCE_SUPERVISOR_BRUTAL_KILL ? "killed by "
+                                                                                  : "killed, as it did not "
+                                                                                    "end in time, by ");
+        text_puts(into, "its supervisor ");
+        who_text(to, &act->by, into);
+        supervision_text(to, act->supervision, into);
+        return;
+    case CORONER_SOURCE_APPLICATION_STOP:
+    case CORONER_SOURCE_NODE_STOP:
+        if (act == NULL)
+            break;
+        text_puts(into, record->source == CORONER_SOURCE_NODE_STOP ? "the node stops" : "its application stops");
+        if (act->application != NO_WORD) {
+            text_puts(into, " (");
+            name_capped(to, act->application, true, into);
+            text_put_char(into, ')');
+        }
+        text_puts(into, ", ");
+        if (act->by_sigterm) {
+            text_puts(into, "by SIGTERM");
+        } else {
+            text_puts(into, "asked by ");
+            who_text(to, &act->by, into);
+            site_text(to, act, into);
+        }
+        return;
+    case CORONER_SOURCE_PORT:
+        if (record->detail == NULL)
+            break;
+        text_puts(into, "linked port ");
+        name_pid_or_port(record->detail->port, into);
+        if (record->detail->title != NO_WORD) {
+            text_puts(into, " (");
+            name_capped(to, record->detail->title, false, into);
+            text_put_char(into, ')');
+        }
+        text_puts(into, " closed");
+        return;
+    case CORONER_SOURCE_MAX_HEAP_SIZE:
+        if (record->detail == NULL)
+            break;
+        text_puts(into, "its heap of ");
+        text_put_uint(into, record->detail->size_words);
+        text_puts(into, " words was over the limit");
+        if (record->detail->has_limit) {
+            text_puts(into, " of ");
+            text_put_uint(into, record->detail->limit_words);
+        }
+        return;
+    case CORONER_SOURCE_NOPROC:
+        text_puts(into, "it linked to a process that was dead");
+        target_text(record->detail, " ", into);
+        return;
+    case CORONER_SOURCE_NOCONNECTION:
+    case CORONER_SOURCE_REMOTE_LINK:
+    case CORONER_SOURCE_REMOTE_SIGNAL:
+        text_puts(into, record->source == CORONER_SOURCE_NOCONNECTION ? "the connection to a node was lost"
+                        : record->source == CORONER_SOURCE_REMOTE_LINK
+                            ? "a linked process of another node ended"
+                            : "a process of another node sent it an exit signal");
+        if (record->detail != NULL && record->detail->node != NO_WORD) {
+            text_puts(into, ": ");
+            name_capped(to, record->detail->node, false, into);
+        }
+        target_text(record->detail, ", ", into);
         return;
     case CORONER_SOURCE_SELF_EXIT:
         text_puts(into, "by itself");
         if (act != NULL)
             site_text(to, act, into);
+        supervision_text(to, record->supervision, into);
         return;
     case CORONER_SOURCE_SELF_ERROR:
         text_puts(into, "its own error");
@@ -491,8 +646,12 @@ static void put_act(struct encoder *to, struct map *map, const struct act *act, 
         return;
     if (by) {
         put_pid(to, map, WIRE_KEY_by, act->by.pid);
-        put_name(to, map, WIRE_KEY_by_name, act->by.name);
+        if (act->by_sigterm)
+            put_string(to, map, WIRE_KEY_by_name, "SIGTERM");
+        else
+            put_name(to, map, WIRE_KEY_by_name, act->by.name);
         put_function(to, map, WIRE_KEY_by_initial_call, act->by.initial_call);
+        put_name(to, map, WIRE_KEY_by_node, act->by_node);
     }
     put_function(to, map, WIRE_KEY_by_call, act->site.function);
     file = intern_file_of(to->intern, act->site.file);
@@ -502,6 +661,76 @@ static void put_act(struct encoder *to, struct map *map, const struct act *act, 
         put_uint(to, map, WIRE_KEY_by_line, act->site.line);
     }
     put_function(to, map, WIRE_KEY_by_function, act->function);
+}
+
+/* A driver's name, or else the command that was started: the VM gives either as the port's name. */
+static enum wire_key title_key(term_word title)
+{
+    static const char *const endings[] = {"_inet", "_drv", "_driver", "_sl", "efile"};
+    char name[64];
+    struct text_writer text = text_writer_on(name, sizeof(name));
+
+    name_atom(title, false, &text);
+    for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
+        size_t length = strlen(endings[i]);
+
+        if (!text.cut && text.used >= length &&
+            strcmp(name + text.used - length, endings[i]) == 0 && strpbrk(name, " /") == NULL)
+            return WIRE_KEY_driver;
+    }
+    return WIRE_KEY_command;
+}
+
+static void put_detail(struct encoder *to, struct map *map, const struct detail *detail, uint8_t source)
+{
+    char buffer[NAME_ROOM];
+    struct text_writer text = text_writer_on(buffer, sizeof(buffer));
+
+    if (detail == NULL)
+        return;
+    put_pid(to, map, WIRE_KEY_port, detail->port);
+    if (detail->title != NO_WORD)
+        put_name(to, map, title_key(detail->title), detail->title);
+    target_text(detail, "", &text);
+    if (text.used > 0)
+        put_string(to, map, WIRE_KEY_target, buffer);
+    put_name(to, map, WIRE_KEY_node, detail->node);
+    if (detail->has_size)
+        put_uint(to, map, WIRE_KEY_size_words, detail->size_words);
+    if (detail->has_limit) {
+        put_uint(to, map, WIRE_KEY_limit_words, detail->limit_words);
+    } else if (source == CORONER_SOURCE_MAX_HEAP_SIZE) {
+        /* That it is not known is news: it was given when the process was spawned. */
+        put_key(to, map, WIRE_KEY_limit_words);
+        to->json += 5;
+        cbor_put_null(to->cbor);
+    }
+}
+
+static void put_supervision(struct encoder *to, struct map *map,
+                            const struct supervision *supervision, uint8_t source)
+{
+    if (supervision == NULL)
+        return;
+    if (supervision->child != NULL) {
+        put_key(to, map, WIRE_KEY_child);
+        put_text_value(to, supervision->child->bytes,
+                       utf8_cut(supervision->child->bytes, supervision->child->length, to->caps->name));
+    }
+    if (supervision->timeout_ms != TIMEOUT_NONE &&
+        source != CORONER_SOURCE_SUPERVISOR_BRUTAL_KILL)
+        put_uint(to, map, WIRE_KEY_timeout_ms, supervision->timeout_ms);
+    put_string(to, map, WIRE_KEY_why, why_name((enum why)supervision->why));
+    if (supervision->sibling.pid != NO_WORD) {
+        put_pid(to, map, WIRE_KEY_sibling, supervision->sibling.pid);
+        put_name(to, map, WIRE_KEY_sibling_name, supervision->sibling.name);
+        put_id(to, map, WIRE_KEY_sibling_id, supervision->sibling_seq);
+    }
+    if (supervision->asked_by.pid != NO_WORD) {
+        put_pid(to, map, WIRE_KEY_asked_by, supervision->asked_by.pid);
+        put_name(to, map, WIRE_KEY_asked_by_name, supervision->asked_by.name);
+    }
+    put_name(to, map, WIRE_KEY_application, supervision->application);
 }
 
 static bool is_own_doing(uint8_t source)
@@ -530,9 +759,10 @@ static void put_candidates(struct encoder *to, struct map *exit, const struct re
             put_pid(to, &map, WIRE_KEY_via, candidate->via.pid);
             put_name(to, &map, WIRE_KEY_name, candidate->via.name);
             put_function(to, &map, WIRE_KEY_initial_call, candidate->via.initial_call);
-            put_id(to, &map, candidate->seq);
+            put_id(to, &map, WIRE_KEY_id, candidate->seq);
         }
         put_act(to, &map, candidate->act, !is_own_doing(candidate->source));
+        put_detail(to, &map, candidate->detail, candidate->source);
         close_map(to, map);
     }
 }
@@ -578,6 +808,24 @@ static void put_exit(struct encoder *to, struct map *top, const struct record *r
     close_map(to, map);
 }
 
+static bool is_supervisors(uint8_t source)
+{
+    return source == CORONER_SOURCE_SUPERVISOR_SHUTDOWN ||
+           source == CORONER_SOURCE_SUPERVISOR_BRUTAL_KILL ||
+           source == CORONER_SOURCE_SUPERVISOR_TIMEOUT_KILL;
+}
+
+/* The supervisor by its name, or else by its pid. */
+static void put_supervisor(struct encoder *to, struct map *map, const struct act *act)
+{
+    if (act == NULL)
+        return;
+    if (act->by.name != NO_WORD)
+        put_name(to, map, WIRE_KEY_supervisor, act->by.name);
+    else
+        put_pid(to, map, WIRE_KEY_supervisor, act->by.pid);
+}
+
 static void put_origin(struct encoder *to, struct map *top, const struct record *record)
 {
     const struct record *root = record_root(record);
@@ -599,8 +847,17 @@ static void put_origin(struct encoder *to, struct map *top, const struct record 
         put_string(to, &map, WIRE_KEY_operation, operations[act->operation]);
     }
     put_act(to, &map, act, !is_own_doing(root->source));
+    put_detail(to, &map, root->detail, root->source);
+    if (is_supervisors(root->source)) {
+        put_supervisor(to, &map, act);
+        put_supervision(to, &map, act == NULL ? NULL : act->supervision, root->source);
+    } else if (act != NULL && act->application != NO_WORD) {
+        put_name(to, &map, WIRE_KEY_application, act->application);
+    } else {
+        put_supervision(to, &map, root->supervision, root->source);
+    }
     put_string(to, &map, WIRE_KEY_confidence, confidence_names[root->confidence]);
-    put_id(to, &map, root->seq);
+    put_id(to, &map, WIRE_KEY_id, root->seq);
     close_map(to, map);
 }
 
@@ -618,7 +875,7 @@ static void put_hop(struct encoder *to, const struct who *who, uint8_t source, u
     /* A link carries the reason on unchanged, and a trapped exit is taken for the cause when it is the same. */
     reason_text(record, 60, &text);
     put_string(to, &map, WIRE_KEY_reason, buffer);
-    put_id(to, &map, seq);
+    put_id(to, &map, WIRE_KEY_id, seq);
     close_map(to, map);
 }
 

@@ -13,6 +13,7 @@
 
 #include "act.h"
 #include "cbor.h"
+#include "detail.h"
 #include "reason.h"
 #include "source.h"
 #include "text.h"
@@ -53,6 +54,7 @@ struct record_candidate {
     uint8_t source;  /* enum coroner_source */
     struct who via;  /* the linked peer, if there is one */
     struct act *act; /* or the act; may be NULL */
+    struct detail *detail; /* or what else it was; may be NULL */
     uint64_t seq;    /* of the peer's record, 0 when it has none */
 };
 
@@ -81,6 +83,8 @@ struct record {
 
     struct who via;       /* whose exit came over the link; pid NO_WORD when none did */
     struct act *act;      /* who did it; may be NULL */
+    struct detail *detail; /* what else it was; may be NULL */
+    struct supervision *supervision; /* why a supervisor ended itself; may be NULL */
     struct record *root;  /* the record of the cascade's origin; NULL when this is it */
     uint32_t depth;       /* hops from the root; 0 is the root */
     uint32_t hop_count;   /* of `hops`: those between the root and this one, without both */
@@ -119,8 +123,8 @@ const struct record *record_root(const struct record *record);
 /** record_bytes(record): the memory that ${record} takes, what it shares with others not counted. */
 size_t record_bytes(const struct record *record);
 
-/** record_severity(shape): the severity of an exit with a reason of this ${shape}. */
-enum coroner_severity record_severity(enum reason_shape shape);
+/** record_severity(source, shape): the severity of an exit of this ${source} with a reason of this ${shape}. */
+enum coroner_severity record_severity(enum coroner_source source, enum reason_shape shape);
 
 /**
  * record_encode(record, intern, incarnation, cbor): writes the map that stands in a RECORD frame

@@ -317,6 +317,8 @@ enum reason_shape term_reason_shape(ErlNifEnv *env, ERL_NIF_TERM reason)
             return REASON_NOPROC;
         if (reason == atoms.noconnection)
             return REASON_NOCONNECTION;
+        if (reason == atoms.timeout)
+            return REASON_TIMEOUT;
         return REASON_OTHER;
     }
     if (!enif_get_tuple(env, reason, &arity, &pair))
@@ -330,7 +332,9 @@ enum reason_shape term_reason_shape(ErlNifEnv *env, ERL_NIF_TERM reason)
         (enif_is_empty_list(env, pair[1]) || !is_stack(env, pair[1])))
         return REASON_SHUTDOWN;
     if (!is_stack(env, pair[1]))
-        return pair[0] == atoms.noproc ? REASON_NOPROC : REASON_OTHER;
+        return pair[0] == atoms.noproc    ? REASON_NOPROC
+               : pair[0] == atoms.timeout ? REASON_TIMEOUT
+                                          : REASON_OTHER;
     if (enif_get_tuple(env, pair[0], &arity, &inner) && arity == 2 && inner[0] == atoms.nocatch)
         return REASON_THROW;
     return REASON_ERROR;

@@ -10,6 +10,9 @@ ERL_NIF_TERM tracer_enabled(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 /** tracer_enabled_procs(env, 3, [Tag, State, Tracee]): the same for the events of processes. */
 ERL_NIF_TERM tracer_enabled_procs(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
+/** tracer_enabled_garbage_collection(env, 3, [Tag, State, Tracee]): the same for those of garbage collections. */
+ERL_NIF_TERM tracer_enabled_garbage_collection(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
 /** tracer_trace(env, 5, [Tag, State, Tracee, Term, Options]): takes an event. */
 ERL_NIF_TERM tracer_trace(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 

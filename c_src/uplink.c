@@ -1,5 +1,5 @@
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -18,12 +18,14 @@
 #define BATCH 64             /* records taken from the journal at a time */
 #define OUT_ROOM (256 * 1024) /* bytes encoded and not yet written: with the socket's buffer, what is under way */
 #define IN_ROOM 1024         /* the daemon sends only acknowledgements and one line of an error */
+#define READS_MAX 16         /* of IN_ROOM at a time: a daemon that talks on and on does not keep us */
 #define FRAME_ROOM (RECORD_CBOR_MAX + 64)
 #define UNDER_WAY_MAX 4096   /* records sent and not acknowledged; past that we wait for the daemon */
 #define PAUSE_FIRST_MS 20
 #define PAUSE_MAX_MS 1000
 #define GREETING_MS 10000
 #define COUNTERS_MS 1000     /* at most one COUNTERS frame in this time */
+#define LEFT_MS 3000         /* after a goodbye the node should be gone; if it is not, it connects again */
 #define NAME_ROOM 256
 
 struct reaped {
@@ -34,7 +36,6 @@ struct reaped {
 struct waiter {
     struct waiter *next;
     uint64_t seq;
-    void (*call)(void *cookie, bool settled);
     void *cookie;
 };
 
@@ -48,9 +49,12 @@ struct uplink {
     pthread_cond_t settled;
     char node_name[NAME_ROOM];
     bool renamed;
-    bool running; /* there is a thread */
+    bool running; /* there is a thread, or one that follows it will be */
     bool stopping;
-    struct timespec stop_by; /* CLOCK_MONOTONIC */
+    bool leaving;    /* the node is about to end */
+    bool restarting; /* it is to end, but another follows */
+    bool has_daemon; /* there is a socket to connect to */
+    uint64_t stop_by_ms;
     struct reaped *reaped;
     struct waiter *waiters;
     struct uplink_state state;
@@ -58,6 +62,10 @@ struct uplink {
     /* The thread's own. */
     int fd;
     bool greeted; /* the daemon has answered the hello */
+    uint64_t greeting_by_ms; /* it has to */
+    uint64_t greeted_at_ms;
+    unsigned pause_ms; /* before the next attempt to connect but one */
+    uint64_t retry_at_ms;
     uint64_t sent; /* the highest sequence number sent on this connection, or acknowledged at its start */
     uint64_t acknowledged;
     uint64_t counters_told[3];
@@ -74,6 +82,16 @@ static uint64_t now_ms(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Milliseconds from now on for poll: 0 when that is past. */
+static int ms_until(uint64_t at_ms)
+{
+    uint64_t now = now_ms();
+
+    if (at_ms <= now)
+        return 0;
+    return at_ms - now > INT_MAX ? INT_MAX : (int)(at_ms - now);
 }
 
 static struct timespec in_ms(unsigned milliseconds)
@@ -121,19 +139,29 @@ static void set_error(struct uplink *uplink, const char *what, int error)
         (void)snprintf(uplink->state.error, sizeof(uplink->state.error), "%.150s: %s", what,
                        strerror_r(error, buffer, sizeof(buffer)));
     else
-        (void)snprintf(uplink->state.error, sizeof(uplink->state.error), "%.190s", what);
+        (void)snprintf(uplink->state.error, sizeof(uplink->state.error), "%s", what);
     pthread_mutex_unlock(&uplink->lock);
+}
+
+/* The next attempt to connect comes after a pause, and the one after it later still. */
+static void back_off(struct uplink *uplink)
+{
+    uplink->retry_at_ms = now_ms() + uplink->pause_ms;
+    uplink->pause_ms = uplink->pause_ms * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS : uplink->pause_ms * 2;
 }
 
 static void hang_up(struct uplink *uplink)
 {
+    /* A daemon that greets and then refuses what it gets is not asked fifty times a second. */
+    if (uplink->greeted && now_ms() - uplink->greeted_at_ms >= PAUSE_MAX_MS)
+        uplink->pause_ms = PAUSE_FIRST_MS;
     if (uplink->fd >= 0)
         close(uplink->fd);
     uplink->fd = -1;
     uplink->greeted = false;
     uplink->in_used = 0;
     uplink->out_used = uplink->out_begin = 0;
-    journal_rewind(uplink->settings.journal);
+    /* What is under way may have arrived: it stays until the next daemon says what it has. See take_frame. */
 }
 
 /* Begins a frame: leaves room for its length, and writes the head of its array. */
@@ -252,13 +280,21 @@ static void call_waiters(struct uplink *uplink, bool all)
     while (ready != NULL) {
         struct waiter *next = ready->next;
 
-        ready->call(ready->cookie, journal_is_settled(uplink->settings.journal, ready->seq));
+        uplink->settings.calls.flushed(ready->cookie,
+                                       journal_is_settled(uplink->settings.journal, ready->seq));
         memory_free(ready);
         ready = next;
     }
 }
 
-/* Takes one frame of the daemon's. Returns false when it makes no sense. */
+/* The daemon cannot be talked to: keeps why. Returns false, as those do that read of it. */
+static bool is_refused(struct uplink *uplink, const char *why)
+{
+    set_error(uplink, why, 0);
+    return false;
+}
+
+/* Takes one frame of the daemon's. Returns false, with the error set, when it ends the connection. */
 static bool take_frame(struct uplink *uplink, const uint8_t *bytes, size_t length)
 {
     struct cbor_reader reader = {.at = bytes, .left = length};
@@ -267,27 +303,33 @@ static bool take_frame(struct uplink *uplink, const uint8_t *bytes, size_t lengt
     size_t text_length;
 
     if (!cbor_get_array(&reader, &items) || items != 2 || !cbor_get_uint(&reader, &type))
-        return false;
+        return is_refused(uplink, "coronerd sent a frame that makes no sense");
     if (type == WIRE_ERROR && cbor_get_text(&reader, &text, &text_length)) {
-        char message[200];
+        char message[sizeof(uplink->state.error)];
         struct text_writer writer = text_writer_on(message, sizeof(message));
 
         text_puts(&writer, "coronerd refuses: ");
         text_put_utf8(&writer, (const unsigned char *)text, text_length, '\0');
-        set_error(uplink, message, 0);
-        return false;
+        return is_refused(uplink, message);
     }
-    if (type != WIRE_ACK || !cbor_get_uint(&reader, &seq))
-        return false;
-    if (!journal_acknowledge(uplink->settings.journal, seq)) {
-        set_error(uplink, "coronerd acknowledges records that were never made", 0);
-        return false;
-    }
+    if (type != WIRE_ACK || !cbor_get_uint(&reader, &seq) || reader.left != 0)
+        return is_refused(uplink, "coronerd sent a frame that makes no sense");
+    if (!journal_acknowledge(uplink->settings.journal, seq))
+        return is_refused(uplink, "coronerd acknowledges records that were never made");
     if (seq > uplink->acknowledged)
         uplink->acknowledged = seq;
+    /* What went over the connection before this one may be committed, and acknowledged, only now. */
+    if (uplink->sent < uplink->acknowledged)
+        uplink->sent = uplink->acknowledged;
     if (!uplink->greeted) {
         uplink->greeted = true;
+        uplink->greeted_at_ms = now_ms();
         uplink->sent = uplink->acknowledged;
+        /*
+         * Now it is known what of an earlier connection did not arrive. Not before: what made room in between would
+         * count as lost, although the daemon may have it.
+         */
+        journal_rewind(uplink->settings.journal);
         pthread_mutex_lock(&uplink->lock);
         uplink->state.connected = true;
         uplink->state.connects++;
@@ -298,10 +340,10 @@ static bool take_frame(struct uplink *uplink, const uint8_t *bytes, size_t lengt
     return true;
 }
 
-/* Reads what the daemon sent. Returns false when the connection is over. */
+/* Reads what the daemon sent. Returns false, with the error set, when the connection is over. */
 static bool read_daemon(struct uplink *uplink)
 {
-    for (;;) {
+    for (int reads = 0; reads < READS_MAX; reads++) {
         ssize_t got = read(uplink->fd, uplink->in + uplink->in_used, IN_ROOM - uplink->in_used);
         size_t at = 0;
 
@@ -319,29 +361,21 @@ static bool read_daemon(struct uplink *uplink)
             size_t length = (size_t)frame[0] << 24 | (size_t)frame[1] << 16 | (size_t)frame[2] << 8 |
                             frame[3];
 
-            if (length == 0 || length > IN_ROOM - 4) {
-                set_error(uplink, "coronerd sent a frame of an impossible length", 0);
-                return false;
-            }
+            if (length == 0 || length > IN_ROOM - 4)
+                return is_refused(uplink, "coronerd sent a frame of an impossible length");
             if (uplink->in_used - at < 4 + length)
                 break;
-            if (!take_frame(uplink, frame + 4, length)) {
-                pthread_mutex_lock(&uplink->lock);
-                if (uplink->state.connected)
-                    (void)snprintf(uplink->state.error, sizeof(uplink->state.error),
-                                   "coronerd sent a frame that makes no sense");
-                uplink->state.connected = false;
-                pthread_mutex_unlock(&uplink->lock);
+            if (!take_frame(uplink, frame + 4, length))
                 return false;
-            }
             at += 4 + length;
         }
         memmove(uplink->in, uplink->in + at, uplink->in_used - at);
         uplink->in_used -= at;
     }
+    return true;
 }
 
-/* Writes what is encoded, as far as the socket takes it. Returns false when the connection is over. */
+/* Writes what is encoded, as far as the socket takes it. Returns as read_daemon does. */
 static bool write_daemon(struct uplink *uplink)
 {
     while (uplink->out_begin < uplink->out_used) {
@@ -353,7 +387,11 @@ static bool write_daemon(struct uplink *uplink)
         if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return true;
         if (sent < 0) {
-            set_error(uplink, "coronerd went away", errno);
+            int error = errno;
+
+            /* It may have said why, in an ERROR frame that we did not get to. */
+            if (read_daemon(uplink))
+                set_error(uplink, "coronerd went away", error);
             return false;
         }
         uplink->out_begin += (size_t)sent;
@@ -421,7 +459,7 @@ static int tell_counters(struct uplink *uplink, bool now)
     unsigned pairs = 0;
     size_t map;
 
-    uplink->settings.counters(uplink->settings.cookie, &normal, &unrecorded);
+    uplink->settings.calls.counters(uplink->settings.cookie, &normal, &unrecorded);
     told[2] = normal + unrecorded;
     if (memcmp(told, uplink->counters_told, sizeof(told)) == 0)
         return -1;
@@ -429,7 +467,7 @@ static int tell_counters(struct uplink *uplink, bool now)
         /* For exits that are only counted nobody is woken. */
         bool only_counted = memcmp(told, uplink->counters_told, 2 * sizeof(told[0])) == 0;
 
-        return only_counted ? -1 : (int)(at - now_ms());
+        return only_counted ? -1 : ms_until(at);
     }
     cbor = begin_frame(uplink, 3, WIRE_COUNTERS);
     cbor_put_uint(&cbor, counts.made);
@@ -473,29 +511,6 @@ static void reap(struct uplink *uplink)
     }
 }
 
-static bool is_past(const struct timespec *at)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec > at->tv_sec || (now.tv_sec == at->tv_sec && now.tv_nsec >= at->tv_nsec);
-}
-
-/* Whether the thread has to end now. */
-static bool is_over(struct uplink *uplink)
-{
-    bool stopping, past;
-
-    pthread_mutex_lock(&uplink->lock);
-    stopping = uplink->stopping;
-    past = stopping && is_past(&uplink->stop_by);
-    pthread_mutex_unlock(&uplink->lock);
-    if (!stopping)
-        return false;
-    return past || uplink->fd < 0 ||
-           journal_is_settled(uplink->settings.journal, UINT64_MAX);
-}
-
 /*
  * Waits for the daemon, for a wake-up, or for the timeout (milliseconds, -1: none). Returns false when the
  * connection is over.
@@ -520,81 +535,105 @@ static bool wait_for_work(struct uplink *uplink, int timeout)
     atomic_store(&uplink->asleep, false);
     if (ready > 0 && (fds[0].revents & POLLIN))
         (void)!read(uplink->wake_fd, &count, sizeof(count));
-    if (ready > 0 && uplink->fd >= 0 && (fds[1].revents & (POLLIN | POLLHUP | POLLERR)))
+    if (ready > 0 && uplink->fd >= 0 && (fds[1].revents & (POLLIN | POLLHUP | POLLERR | POLLNVAL)))
         return read_daemon(uplink);
+    return true;
+}
+
+/* Says goodbye if uplink_leave asks for it. Returns whether it did: the connection is over then. */
+static bool leave(struct uplink *uplink)
+{
+    bool leaving;
+
+    pthread_mutex_lock(&uplink->lock);
+    leaving = uplink->leaving;
+    pthread_mutex_unlock(&uplink->lock);
+    if (!leaving)
+        return false;
+    if (uplink->fd >= 0 && uplink->greeted) {
+        say_bye(uplink);
+        set_error(uplink, "said goodbye, for the node is about to end", 0);
+    }
+    hang_up(uplink);
+    pthread_mutex_lock(&uplink->lock);
+    uplink->leaving = false;
+    pthread_cond_broadcast(&uplink->settled);
+    pthread_mutex_unlock(&uplink->lock);
     return true;
 }
 
 static void *uplink_main(void *cookie)
 {
     struct uplink *uplink = cookie;
-    unsigned pause_ms = PAUSE_FIRST_MS;
-    uint64_t retry_at = 0, greeting_by = 0;
+    bool stopping, renamed, restarting;
+    bool tried_last = false; /* to connect once more, now that we stop */
+    uint64_t stop_by_ms;
 
-    while (!is_over(uplink)) {
+    uplink->pause_ms = PAUSE_FIRST_MS;
+    uplink->retry_at_ms = 0;
+    for (;;) {
         int timeout = -1;
         bool alive = true;
 
+        pthread_mutex_lock(&uplink->lock);
+        stopping = uplink->stopping;
+        restarting = uplink->restarting;
+        stop_by_ms = uplink->stop_by_ms;
+        renamed = uplink->renamed;
+        pthread_mutex_unlock(&uplink->lock);
+        if (stopping &&
+            (now_ms() >= stop_by_ms || journal_is_settled(uplink->settings.journal, UINT64_MAX)))
+            break;
         reap(uplink);
         call_waiters(uplink, false);
+        if (leave(uplink))
+            uplink->retry_at_ms = now_ms() + LEFT_MS;
         if (uplink->fd < 0 && uplink->settings.path != NULL) {
-            if (now_ms() >= retry_at) {
+            if (now_ms() >= uplink->retry_at_ms || (stopping && !tried_last)) {
+                tried_last = stopping;
                 connect_daemon(uplink);
-                greeting_by = now_ms() + GREETING_MS;
-                if (uplink->fd < 0) {
-                    retry_at = now_ms() + pause_ms;
-                    pause_ms = pause_ms * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause_ms * 2;
-                }
+                uplink->greeting_by_ms = now_ms() + GREETING_MS;
+                if (uplink->fd < 0)
+                    back_off(uplink);
             }
-            if (uplink->fd < 0)
-                timeout = (int)(retry_at > now_ms() ? retry_at - now_ms() : 0);
+            timeout = ms_until(uplink->retry_at_ms);
         }
+        if (uplink->fd < 0 && stopping)
+            break;
         if (uplink->fd >= 0) {
-            bool renamed;
-
-            pthread_mutex_lock(&uplink->lock);
-            renamed = uplink->renamed;
-            pthread_mutex_unlock(&uplink->lock);
+            timeout = -1;
+            if (uplink->greeted && renamed) {
+                /* The daemon takes one hello a connection: say it on a new one. */
+                set_error(uplink, "connecting anew under another name", 0);
+                hang_up(uplink);
+                uplink->retry_at_ms = 0;
+                continue;
+            }
             if (uplink->greeted) {
-                pause_ms = PAUSE_FIRST_MS;
-                if (renamed) {
-                    /* The daemon takes one hello a connection: say it on a new one. */
-                    hang_up(uplink);
-                    continue;
-                }
                 encode_records(uplink);
                 if (!journal_has_unsent(uplink->settings.journal) && out_pending(uplink) == 0)
                     timeout = tell_counters(uplink, false);
-            } else {
-                if (now_ms() >= greeting_by) {
-                    set_error(uplink, "coronerd does not answer the hello", 0);
-                    alive = false;
-                }
-                timeout = (int)(greeting_by > now_ms() ? greeting_by - now_ms() : 0);
+            } else if ((timeout = ms_until(uplink->greeting_by_ms)) == 0) {
+                alive = is_refused(uplink, "coronerd does not answer the hello");
             }
             alive = alive && write_daemon(uplink);
         }
-        if (alive) {
-            bool stopping;
-
-            pthread_mutex_lock(&uplink->lock);
-            stopping = uplink->stopping;
-            pthread_mutex_unlock(&uplink->lock);
-            if (stopping && (timeout < 0 || timeout > 50))
-                timeout = 50;
-            alive = wait_for_work(uplink, timeout);
-        }
+        if (stopping && (timeout < 0 || timeout > ms_until(stop_by_ms)))
+            timeout = ms_until(stop_by_ms);
+        alive = alive && wait_for_work(uplink, timeout);
         if (!alive) {
             hang_up(uplink);
-            retry_at = now_ms() + pause_ms;
-            pause_ms = pause_ms * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause_ms * 2;
+            back_off(uplink);
         }
     }
-    if (uplink->fd >= 0 && uplink->greeted)
-        say_bye(uplink);
+    if (uplink->greeted) {
+        if (!restarting)
+            say_bye(uplink);
+        set_error(uplink, "stopped", 0);
+    }
     hang_up(uplink);
     reap(uplink);
-    call_waiters(uplink, true);
+    call_waiters(uplink, !restarting);
     return NULL;
 }
 
@@ -689,6 +728,18 @@ static int start_thread(struct uplink *uplink)
     return error;
 }
 
+/* There is no thread any more, or there never was. */
+static void after_thread(struct uplink *uplink)
+{
+    pthread_mutex_lock(&uplink->lock);
+    uplink->running = uplink->restarting = false;
+    pthread_mutex_unlock(&uplink->lock);
+    /* What came in between the thread's last look and `running` being false. */
+    reap(uplink);
+    call_waiters(uplink, true);
+    free_settings(&uplink->settings);
+}
+
 int uplink_start(struct uplink *uplink, const struct uplink_settings *settings,
                  const char *node_name)
 {
@@ -708,7 +759,8 @@ int uplink_start(struct uplink *uplink, const struct uplink_settings *settings,
         goto err0;
     pthread_mutex_lock(&uplink->lock);
     set_name(uplink, node_name);
-    uplink->renamed = uplink->stopping = false;
+    uplink->renamed = uplink->stopping = uplink->leaving = uplink->restarting = false;
+    uplink->has_daemon = settings->path != NULL;
     uplink->state = (struct uplink_state){.connected = false};
     (void)snprintf(uplink->state.error, sizeof(uplink->state.error), "%s",
                    settings->path == NULL ? "no ingest socket is set" : "not connected yet");
@@ -723,24 +775,23 @@ int uplink_start(struct uplink *uplink, const struct uplink_settings *settings,
     return 0;
 
 err1:
-    pthread_mutex_lock(&uplink->lock);
-    uplink->running = false;
-    pthread_mutex_unlock(&uplink->lock);
+    after_thread(uplink);
 err0:
     free_settings(&uplink->settings);
     /* Failure! */
     return error;
 }
 
-/* Ends and joins the thread. Returns false when there was none. */
-static bool end_thread(struct uplink *uplink, unsigned drain_ms)
+/* Ends and joins the thread, which another may follow. Returns false when there was none. */
+static bool end_thread(struct uplink *uplink, unsigned drain_ms, bool restarting)
 {
     bool running;
 
     pthread_mutex_lock(&uplink->lock);
     running = uplink->running;
     uplink->stopping = true;
-    uplink->stop_by = in_ms(drain_ms);
+    uplink->restarting = running && restarting;
+    uplink->stop_by_ms = now_ms() + drain_ms;
     pthread_mutex_unlock(&uplink->lock);
     if (!running)
         return false;
@@ -751,31 +802,24 @@ static bool end_thread(struct uplink *uplink, unsigned drain_ms)
 
 void uplink_stop(struct uplink *uplink, unsigned drain_ms)
 {
-    if (!end_thread(uplink, drain_ms))
-        return;
-    pthread_mutex_lock(&uplink->lock);
-    uplink->running = false;
-    pthread_mutex_unlock(&uplink->lock);
-    /* What came in between the thread's last look and `running` being false. */
-    reap(uplink);
-    call_waiters(uplink, true);
-    free_settings(&uplink->settings);
+    if (end_thread(uplink, drain_ms, false))
+        after_thread(uplink);
 }
 
-int uplink_restart(struct uplink *uplink)
+int uplink_restart(struct uplink *uplink, const struct uplink_calls *calls)
 {
     int error;
 
-    if (!end_thread(uplink, 0))
+    if (!end_thread(uplink, 0, true))
         return 0;
+    uplink->settings.calls = *calls;
     pthread_mutex_lock(&uplink->lock);
-    uplink->stopping = false;
+    uplink->stopping = uplink->restarting = false;
     pthread_mutex_unlock(&uplink->lock);
     if ((error = start_thread(uplink)) == 0)
         return 0;
-    pthread_mutex_lock(&uplink->lock);
-    uplink->running = false;
-    pthread_mutex_unlock(&uplink->lock);
+    set_error(uplink, "no thread for the uplink", error);
+    after_thread(uplink);
     return error;
 }
 
@@ -798,24 +842,38 @@ bool uplink_drain(struct uplink *uplink, unsigned milliseconds)
 
     write_wake(uplink);
     pthread_mutex_lock(&uplink->lock);
-    while (uplink->running && error == 0 &&
+    while (uplink->running && uplink->has_daemon && error == 0 &&
            !(settled = journal_is_settled(uplink->settings.journal, UINT64_MAX)))
         error = pthread_cond_timedwait(&uplink->settled, &uplink->lock, &by);
     pthread_mutex_unlock(&uplink->lock);
     return settled;
 }
 
-bool uplink_notify(struct uplink *uplink, uint64_t seq, void (*call)(void *cookie, bool settled),
-                   void *cookie)
+void uplink_leave(struct uplink *uplink, unsigned milliseconds)
+{
+    struct timespec by = in_ms(milliseconds);
+    int error = 0;
+
+    pthread_mutex_lock(&uplink->lock);
+    uplink->leaving = uplink->running;
+    pthread_mutex_unlock(&uplink->lock);
+    write_wake(uplink);
+    pthread_mutex_lock(&uplink->lock);
+    while (uplink->running && uplink->leaving && error == 0)
+        error = pthread_cond_timedwait(&uplink->settled, &uplink->lock, &by);
+    pthread_mutex_unlock(&uplink->lock);
+}
+
+bool uplink_notify(struct uplink *uplink, uint64_t seq, void *cookie)
 {
     struct waiter *waiter = memory_alloc(sizeof(*waiter));
     bool running;
 
     if (waiter == NULL)
         return false;
-    *waiter = (struct waiter){.seq = seq, .call = call, .cookie = cookie};
+    *waiter = (struct waiter){.seq = seq, .cookie = cookie};
     pthread_mutex_lock(&uplink->lock);
-    running = uplink->running && !uplink->stopping;
+    running = uplink->running && (!uplink->stopping || uplink->restarting);
     if (running) {
         waiter->next = uplink->waiters;
         uplink->waiters = waiter;

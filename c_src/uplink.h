@@ -16,6 +16,17 @@
 
 struct uplink;
 
+/*
+ * What the uplink calls. All its pointers to functions are in here: when another copy of the library takes over,
+ * they are replaced as one, for those of the old copy may be unmapped next.
+ */
+struct uplink_calls {
+    /* Counters for the COUNTERS frame, read when one is sent. Called on the uplink's thread. */
+    void (*counters)(void *cookie, uint64_t *normal, uint64_t *unrecorded);
+    /* Ends a wait that uplink_notify began. Called on the uplink's thread, or by whoever ends that. */
+    void (*flushed)(void *cookie, bool settled);
+};
+
 struct uplink_settings {
     const char *path;        /* of the daemon's ingest socket; NULL: there is none, only reap */
     const char *incarnation; /* 16 hex digits */
@@ -23,9 +34,8 @@ struct uplink_settings {
     const char *otp;
     const struct intern *intern;
     struct journal *journal;
-    /* Counters for the COUNTERS frame, read when one is sent. Called on the uplink's thread. */
-    void (*counters)(void *cookie, uint64_t *normal, uint64_t *unrecorded);
-    void *cookie;
+    struct uplink_calls calls;
+    void *cookie; /* of calls.counters */
 };
 
 struct uplink_state {
@@ -49,17 +59,18 @@ int uplink_start(struct uplink *uplink, const struct uplink_settings *settings,
                  const char *node_name);
 
 /**
- * uplink_stop(uplink, drain_ms): waits up to ${drain_ms} for what is unsent to be committed, says bye, ends and joins
- * the thread. A no-op without a thread.
+ * uplink_stop(uplink, drain_ms): waits up to ${drain_ms} for what is unsent to be committed, but not for a daemon that is
+ * not there; says bye, ends and joins the thread. A no-op without a thread.
  */
 void uplink_stop(struct uplink *uplink, unsigned drain_ms);
 
 /**
- * uplink_restart(uplink): ends the thread and starts another with the same settings, running the code of the library
- * that calls this: the old one's may be unmapped next. What was under way is sent again. Returns 0, or an errno; a no-op
- * without a thread.
+ * uplink_restart(uplink, calls): ends the thread and starts another with the same settings but for ${calls}, running the
+ * code of the library that calls this: the old one's may be unmapped next. What was under way is sent again, and who waits
+ * goes on waiting. Returns 0, or an errno, and then there is no thread; a no-op without a thread. Never called at the same
+ * time as uplink_start or uplink_stop.
  */
-int uplink_restart(struct uplink *uplink);
+int uplink_restart(struct uplink *uplink, const struct uplink_calls *calls);
 
 /** uplink_wake(uplink): there is something unsent. Cheap when the thread is awake. Any thread. */
 void uplink_wake(struct uplink *uplink);
@@ -67,16 +78,24 @@ void uplink_wake(struct uplink *uplink);
 /** uplink_rename(uplink, node_name): the node has a new name; says hello again. */
 void uplink_rename(struct uplink *uplink, const char *node_name);
 
-/** uplink_drain(uplink, milliseconds): waits until all made so far is committed. Returns whether it is. Blocks. */
+/**
+ * uplink_drain(uplink, milliseconds): waits until all made so far is committed. Returns whether it is. Blocks, but not
+ * where there is no daemon to wait for.
+ */
 bool uplink_drain(struct uplink *uplink, unsigned milliseconds);
 
 /**
- * uplink_notify(uplink, seq, call, cookie): calls ${call} with ${cookie} once nothing up to ${seq} is unacknowledged, on
- * the uplink's thread (or at once on this one); with false when the thread ends before that. Returns false, calling
- * nothing, without memory or without a thread.
+ * uplink_leave(uplink, milliseconds): the node is about to end: tells the daemon the counters, says goodbye and hangs up,
+ * waiting up to ${milliseconds} for that. Should the node live on, it connects again after some seconds. Blocks.
  */
-bool uplink_notify(struct uplink *uplink, uint64_t seq, void (*call)(void *cookie, bool settled),
-                   void *cookie);
+void uplink_leave(struct uplink *uplink, unsigned milliseconds);
+
+/**
+ * uplink_notify(uplink, seq, cookie): calls the settings' calls.flushed with ${cookie} once nothing up to ${seq} is
+ * unacknowledged; with false when the thread ends for good before that. Returns false, calling nothing, without memory
+ * or without a thread.
+ */
+bool uplink_notify(struct uplink *uplink, uint64_t seq, void *cookie);
 
 /** uplink_reap(uplink, links): frees what ${links} holds, on the uplink's thread if there is one, and empties it. */
 void uplink_reap(struct uplink *uplink, struct linkset *links);

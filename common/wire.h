@@ -124,7 +124,11 @@ enum wire_kind {
     X(59, normal)                                                                                  \
     X(60, lost)                                                                                    \
     X(61, unrecorded)                                                                              \
-    X(62, evidence)
+    X(62, evidence)                                                                                \
+    X(63, sibling)                                                                                 \
+    X(64, sibling_name)                                                                            \
+    X(65, asked_by)                                                                                \
+    X(66, asked_by_name)
 
 enum wire_key {
 #define X(number, name) WIRE_KEY_##name = number,

@@ -12,10 +12,13 @@
 
 -export_type([why_error/0]).
 
--type why_error() :: alive     % the process lives
-                   | not_seen  % it ended before coroner was started, or never was
-                   | expired   % its record had to make room for newer ones; ask the daemon
-                   | not_armed. % coroner is not started
+-define(RECENT_MOST, 1000).
+
+-type why_error() :: alive       % the process lives
+                   | not_seen    % it ended before coroner was started, or never was
+                   | expired     % its record had to make room for newer ones; ask the daemon
+                   | other_node  % a process of another node: ask there, or the daemon
+                   | not_armed.  % coroner is not started
 
 %% @doc As start(#{}).
 -spec start() -> ok | {error, term()}.
@@ -24,29 +27,37 @@ start() ->
 
 %% @doc Arms the node: from now on every exit is seen. It returns once all processes that live are traced.
 %% Idempotent: when it is started already, the options are those of the first start. See
-%% `coroner_options:options()' for what they are.
+%% `coroner_options:options()' for what they are; what is not given comes from the application's environment.
 -spec start(coroner_options:options()) -> ok | {error, term()}.
 start(Options) when is_map(Options) ->
-    case is_started() of
-        true ->
-            ok;
-        false ->
-            case coroner_options:check(Options) of
-                {ok, _} ->
-                    ok = coroner_options:to_environment(Options),
-                    started(supervisor:start_child(kernel_safe_sup, coroner_sup:child_spec()));
-                {error, _} = Error ->
-                    Error
-            end
+    case coroner_options:check(Options) of
+        {ok, _} -> started(supervisor:start_child(kernel_safe_sup, coroner_sup:child_spec(Options)), Options);
+        {error, _} = Error -> Error
     end.
 
 %% Started by hand, coroner's supervisor stands under kernel's safe one, as OTP's own servers do that are
 %% started when they are first needed (timer_server): unlike an application it then stops without a line on
 %% the user's console.
-started({ok, _}) -> ok;
-started({error, {already_started, _}}) -> ok;
-started({error, {shutdown, {failed_to_start_child, coroner_server, Reason}}}) -> {error, Reason};
-started({error, Reason}) -> {error, Reason}.
+started({ok, _}, _Options) ->
+    ok;
+started({error, {Reason, Child}}, Options) when element(1, Child) =:= child ->
+    started({error, Reason}, Options);
+started({error, {already_started, Supervisor}}, Options) ->
+    %% By another who may still be at it, or the modules were unloaded under it.
+    try
+        _ = supervisor:count_children(Supervisor),
+        coroner_server:rearm()
+    catch
+        exit:_ -> start(Options) % it has been stopped meanwhile
+    end;
+started({error, {shutdown, {failed_to_start_child, _, {already_started, Earlier}}}}, Options) ->
+    %% Of a supervisor that was killed: it is disarming still.
+    Monitor = monitor(process, Earlier),
+    receive {'DOWN', Monitor, process, Earlier, _} -> start(Options) end;
+started({error, {shutdown, {failed_to_start_child, coroner_server, Reason}}}, _Options) ->
+    {error, Reason};
+started({error, Reason}, _Options) ->
+    {error, Reason}.
 
 %% @doc Whether coroner runs, started by hand or as an application.
 -spec is_started() -> boolean().
@@ -58,21 +69,24 @@ is_started() ->
 -spec stop() -> ok | {error, term()}.
 stop() ->
     Stopped = case lists:keymember(coroner, 1, application:which_applications()) of
-                  true ->
-                      application:stop(coroner);
-                  false ->
-                      case supervisor:terminate_child(kernel_safe_sup, coroner_sup) of
-                          ok -> ok;
-                          {error, not_found} -> ok
-                      end
+                  true -> application:stop(coroner);
+                  false -> supervisor:terminate_child(kernel_safe_sup, coroner_sup)
               end,
-    ok = coroner_options:clear_environment(),
-    Stopped.
+    %% Where all processes of coroner were killed at once nobody was left to disarm.
+    _ = not is_started() andalso coroner_server:is_armed() andalso coroner_server:disarm(),
+    case Stopped of
+        ok -> ok;
+        {error, not_found} -> ok;
+        {error, {not_started, coroner}} -> ok; % another stopped it at the same time
+        Error -> Error
+    end.
 
 %% @doc Why a process ended: its record, by its pid, or the newest one by its registered name. Right the moment
 %% its 'DOWN' has arrived.
 -spec why(pid() | atom()) -> {ok, coroner_record:record()} | {error, why_error()}.
-why(PidOrName) when is_atom(PidOrName); is_pid(PidOrName), node(PidOrName) =:= node() ->
+why(Pid) when is_pid(Pid), node(Pid) =/= node() ->
+    {error, other_node};
+why(PidOrName) when is_atom(PidOrName); is_pid(PidOrName) ->
     case is_loaded() andalso coroner_nif:why(PidOrName) of
         false -> {error, not_armed};
         {_, _, _} = Record -> {ok, coroner_record:to_map(Record)};
@@ -107,38 +121,53 @@ recent(Count) ->
 %% @doc As recent/1, of those that have these values: #{source => kill, name => "x", module => m}. `source',
 %% `severity', `name', `initial_call', `module' (the purged one) and `by_name' may be given, as text or atom.
 -spec recent(non_neg_integer(), #{atom() => atom() | string() | binary()}) ->
-          {ok, [coroner_record:record()]} | {error, not_armed | {unknown_field, atom()}}.
+          {ok, [coroner_record:record()]}
+              | {error, not_armed | {unknown_field, term()} | {bad_value, Field :: atom()}}.
 recent(Count, Wanted) when is_integer(Count), Count >= 0, is_map(Wanted) ->
-    case [Key || Key <- maps:keys(Wanted), not is_map_key(Key, fields())] of
-        [Unknown | _] ->
-            {error, {unknown_field, Unknown}};
-        [] ->
-            %% With a filter all that is held is gone through.
-            Ask = case map_size(Wanted) of 0 -> Count; _ -> 1000 end,
-            case is_loaded() andalso coroner_nif:recent(Ask) of
-                Records when is_list(Records) ->
-                    Maps = lists:map(fun coroner_record:to_map/1, Records),
-                    {ok, lists:sublist([Map || Map <- Maps, matches(Map, Wanted)], Count)};
-                _ ->
-                    {error, not_armed}
-            end
+    case wanted(maps:to_list(Wanted), []) of
+        {error, _} = Error -> Error;
+        [] -> recent_of(Count, Count, []);
+        %% All that is held is gone through.
+        Conditions -> recent_of(?RECENT_MOST, Count, Conditions)
+    end.
+
+recent_of(Ask, Count, Conditions) ->
+    case is_loaded() andalso coroner_nif:recent(min(Ask, ?RECENT_MOST)) of
+        Records when is_list(Records) ->
+            Matching = [Map || Map <- coroner_record:to_maps(Records),
+                               lists:all(fun({Path, Text}) -> value(Map, Path) =:= Text end, Conditions)],
+            {ok, lists:sublist(Matching, min(Count, ?RECENT_MOST))};
+        _ ->
+            {error, not_armed}
     end.
 
 fields() ->
     #{source => [exit, source], severity => [severity], name => [process, name],
       initial_call => [process, initial_call], module => [origin, module], by_name => [origin, by_name]}.
 
-matches(Map, Wanted) ->
-    maps:fold(fun(Key, Value, Matches) ->
-                      Matches andalso value(Map, maps:get(Key, fields())) =:= text(Value)
-              end, true, Wanted).
+%% Where in a record each field stands, and what is wanted there.
+wanted([], Conditions) ->
+    Conditions;
+wanted([{Field, Value} | Rest], Conditions) ->
+    case {fields(), text(Value)} of
+        {#{Field := _}, error} -> {error, {bad_value, Field}};
+        {#{Field := Path}, Text} -> wanted(Rest, [{Path, Text} | Conditions]);
+        {_, _} -> {error, {unknown_field, Field}}
+    end.
 
 value(Value, []) -> Value;
 value(Map, [Key | Keys]) when is_map_key(Key, Map) -> value(maps:get(Key, Map), Keys);
 value(_, _) -> undefined.
 
-text(Atom) when is_atom(Atom) -> atom_to_binary(Atom);
-text(Chars) -> unicode:characters_to_binary(Chars).
+text(Atom) when is_atom(Atom) ->
+    atom_to_binary(Atom);
+text(Chars) ->
+    try unicode:characters_to_binary(Chars) of
+        Text when is_binary(Text) -> Text;
+        _ -> error
+    catch
+        error:badarg -> error
+    end.
 
 %% @doc How coroner stands: whether it is armed, how many processes it knows, how many records it made, how many
 %% the daemon has, how many were lost, whether all it traces is still traced.
@@ -146,20 +175,34 @@ text(Chars) -> unicode:characters_to_binary(Chars).
 status() ->
     case is_loaded() andalso maps:from_list(coroner_nif:status()) of
         #{armed := true} = Status ->
-            #{trace := Trace} = Server = coroner_server:trace_state(),
-            maps:merge(Status#{trace => case coroner_trace:intact(Trace) of
-                                            true -> intact;
-                                            false -> disarmed
-                                        end,
-                               by_source := maps:from_list(maps:get(by_source, Status))},
-                       maps:remove(trace, Server));
+            maps:merge(Status#{by_source := maps:from_list(maps:get(by_source, Status))}, trace_status());
         _ ->
             #{armed => false}
+    end.
+
+trace_status() ->
+    try coroner_server:trace_state() of
+        #{trace := Trace} = Server ->
+            Server#{trace := case coroner_trace:intact(Trace) of
+                                 true -> intact;
+                                 false -> disarmed
+                             end}
+    catch
+        exit:_ -> #{trace => disarmed} % it is being stopped, or was killed and is not back yet
     end.
 
 %% @doc Waits until the daemon has acknowledged (that is: committed) all records made so far.
 -spec sync(timeout()) -> ok | {error, timeout | not_armed}.
 sync(Timeout) ->
+    %% In a process of its own: an answer that comes after the timeout goes to nobody's mailbox.
+    Self = self(),
+    {Pid, Monitor} = spawn_monitor(fun() -> Self ! {self(), wait_for_daemon(Timeout)} end),
+    receive
+        {Pid, Result} -> demonitor(Monitor, [flush]), Result;
+        {'DOWN', Monitor, process, Pid, Reason} -> exit(Reason)
+    end.
+
+wait_for_daemon(Timeout) ->
     Reference = make_ref(),
     case is_loaded() andalso coroner_nif:notify(Reference) of
         ok ->
@@ -179,7 +222,8 @@ help() ->
     io:put_chars(
       "coroner:start()        arm this node; start(#{ingest => \"/path/ingest.sock\"})\n"
       "coroner:explain(Pid)   print why a process ended; a registered name will do as well\n"
-      "coroner:why(Pid)       the same as a map: {ok, Map} | {error, alive | not_seen | expired | not_armed}\n"
+      "coroner:why(Pid)       the same as a map: {ok, Map} |\n"
+      "                       {error, alive | not_seen | expired | other_node | not_armed}\n"
       "coroner:recent(N)      the newest N records; recent(N, #{source => kill})\n"
       "coroner:status()       how it stands: processes, records, losses, the daemon\n"
       "coroner:sync(Ms)       wait until the daemon has all records\n"

@@ -6,7 +6,7 @@
 
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Arguments) ->
-    coroner_sup:start_link().
+    coroner_sup:start_link(#{}).
 
 -spec stop(term()) -> ok.
 stop(_State) ->

@@ -1,16 +1,16 @@
 %% The functions of priv/coroner_nif.so (c_src/nif.c), and where that file is.
 %%
-%% The callbacks of the tracer behaviour, enabled/3, enabled_procs/3 and trace/5, are called by the VM
+%% The callbacks of the tracer behaviour, enabled/3, enabled_procs/3, enabled_garbage_collection/3 and trace/5, are called by the VM
 %% straight from the library; here they only have to exist.
 -module(coroner_nif).
 
--export([enabled/3, enabled_procs/3, trace/5]).
--export([start/8, stop/1, expect/1, seed_links/2, seed/7, forget/1, why/1, recent/1, status/0, notify/1,
-         rename/1, vocabulary/0, links/1, format/1, fingerprint/1]).
+-export([enabled/3, enabled_procs/3, enabled_garbage_collection/3, trace/5]).
+-export([start/8, stop/1, expect/1, seed_links/2, seed/7, seed_port/4, limit/2, application/2, nodes/1, forget/1,
+         why/1, recent/1, status/0, notify/1, rename/1, vocabulary/0, links/1, format/1, fingerprint/1]).
 -export([is_loaded/0, file/0]).
 -on_load(load/0).
--nifs([enabled/3, enabled_procs/3, trace/5, start/8, stop/1, expect/1, seed_links/2, seed/7, forget/1,
-       why/1, recent/1, status/0, notify/1, rename/1, vocabulary/0, links/1, format/1, fingerprint/1]).
+-nifs([enabled/3, enabled_procs/3, enabled_garbage_collection/3, trace/5, start/8, stop/1, expect/1, seed_links/2, seed/7,
+       seed_port/4, limit/2, application/2, nodes/1, forget/1, why/1, recent/1, status/0, notify/1, rename/1, vocabulary/0, links/1, format/1, fingerprint/1]).
 
 -type cbor_record() :: {Seq :: pos_integer(), TimeNs :: non_neg_integer(), Cbor :: binary()}.
 -export_type([cbor_record/0]).
@@ -38,6 +38,9 @@ enabled(_Tag, _State, _Tracee) -> erlang:nif_error(not_loaded).
 -spec enabled_procs(atom(), term(), pid() | port() | undefined) -> trace | discard.
 enabled_procs(_Tag, _State, _Tracee) -> erlang:nif_error(not_loaded).
 
+-spec enabled_garbage_collection(atom(), term(), pid() | undefined) -> trace | discard.
+enabled_garbage_collection(_Tag, _State, _Tracee) -> erlang:nif_error(not_loaded).
+
 -spec trace(atom(), term(), pid() | port() | undefined, term(), map()) -> term().
 trace(_Tag, _State, _Tracee, _Term, _Options) -> erlang:nif_error(not_loaded).
 
@@ -59,6 +62,18 @@ seed_links(_Pid, _Links) -> erlang:nif_error(not_loaded).
 -spec seed(pid(), boolean(), atom(), mfa() | undefined, pid() | undefined, boolean(), [pid() | atom()]) -> ok.
 seed(_Pid, _TrapExit, _Name, _InitialCall, _Parent, _ProcLib, _Ancestors) ->
     erlang:nif_error(not_loaded).
+
+-spec seed_port(port(), atom(), pid() | undefined, [pid() | port()]) -> ok.
+seed_port(_Port, _Name, _Owner, _Links) -> erlang:nif_error(not_loaded).
+
+-spec limit(pid() | default, Words :: non_neg_integer()) -> ok.
+limit(_Pid, _Words) -> erlang:nif_error(not_loaded).
+
+-spec application(Master :: pid(), Application :: atom()) -> ok.
+application(_Master, _Application) -> erlang:nif_error(not_loaded).
+
+-spec nodes([node()]) -> ok.
+nodes(_Nodes) -> erlang:nif_error(not_loaded).
 
 -spec forget(pid()) -> ok.
 forget(_Pid) -> erlang:nif_error(not_loaded).

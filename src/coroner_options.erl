@@ -1,7 +1,7 @@
-%% The options of coroner:start/1, which are the application's environment: checked, with their defaults.
+%% The options of coroner:start/1, and of the application's environment: checked, with their defaults.
 -module(coroner_options).
 
--export([check/1, from_environment/0, to_environment/1, clear_environment/0]).
+-export([check/1, complete/1]).
 
 -export_type([options/0]).
 
@@ -23,21 +23,12 @@
 -type checked() :: #{ingest := binary() | undefined, memory := pos_integer(),
                      record := {non_neg_integer(), non_neg_integer(), boolean()}}.
 
-%% @doc What the application's environment says.
--spec from_environment() -> {ok, checked()} | {error, term()}.
-from_environment() ->
-    check(maps:from_list([Pair || {Key, _} = Pair <- application:get_all_env(coroner),
-                                  lists:member(Key, ?KEYS)])).
-
-%% @doc Makes these options the application's environment.
--spec to_environment(options()) -> ok.
-to_environment(Options) ->
-    maps:foreach(fun(Key, Value) -> ok = application:set_env(coroner, Key, Value) end, Options).
-
-%% @doc Takes them out of it.
--spec clear_environment() -> ok.
-clear_environment() ->
-    lists:foreach(fun(Key) -> ok = application:unset_env(coroner, Key) end, ?KEYS).
+%% @doc These options and, for those not given, what the application's environment says; checked.
+-spec complete(options()) -> {ok, checked()} | {error, {bad_option, atom(), string()}}.
+complete(Options) ->
+    Environment = maps:from_list([Pair || {Key, _} = Pair <- application:get_all_env(coroner),
+                                          lists:member(Key, ?KEYS)]),
+    check(maps:merge(Environment, Options)).
 
 %% @doc Checks options. An error names the option and what it takes.
 -spec check(options()) -> {ok, checked()} | {error, {bad_option, atom(), string()}}.
@@ -58,9 +49,16 @@ ingest(none) ->
     undefined;
 ingest(Path) ->
     case catch unicode:characters_to_binary(Path) of
-        Binary when is_binary(Binary), Binary =/= <<>>, byte_size(Binary) =< ?SOCKET_PATH_MAX -> Binary;
-        _ -> throw({bad_option, ingest, "a path of a Unix socket, at most 107 bytes, or none"})
+        Binary when is_binary(Binary), Binary =/= <<>>, byte_size(Binary) =< ?SOCKET_PATH_MAX ->
+            _ = binary:match(Binary, <<0>>) =:= nomatch orelse bad_ingest(),
+            Binary;
+        _ ->
+            bad_ingest()
     end.
+
+-spec bad_ingest() -> no_return().
+bad_ingest() ->
+    throw({bad_option, ingest, "a path of a Unix socket, at most 107 bytes, or none"}).
 
 memory(Bytes) when is_integer(Bytes), Bytes >= ?MEMORY_LEAST, Bytes < 1 bsl 40 -> Bytes;
 memory(_) -> throw({bad_option, memory, "bytes, at least 65536"}).
@@ -75,7 +73,7 @@ record(Wanted) ->
     case Wanted of
         all -> {bits(Sources, Sources), 0};
         default -> {bits(Sources -- [normal], Sources), 0};
-        List when is_list(List) ->
+        List when is_list(List), length(List) >= 0 -> % which an improper list has not
             _ = [throw({bad_option, record, "default, all, or a list of: " ++
                             lists:flatten(lists:join(", ", [atom_to_list(N) || N <- Sources ++ Shapes]))})
                  || Name <- List, not lists:member(Name, Sources ++ Shapes)],

@@ -2,7 +2,7 @@
 %% releases is found out here: which functions there are.
 -module(coroner_patterns).
 
--export([all/0, flags/0]).
+-export([load/0, all/0, flags/0, port_flags/0]).
 
 -export_type([pattern/0]).
 
@@ -11,7 +11,22 @@
 %% @doc The trace flags of a process.
 -spec flags() -> [atom()].
 flags() ->
-    [procs].
+    %% Of garbage collections only gc_max_heap_size is taken: the VM asks for each of the others, and is told no.
+    [procs, garbage_collection].
+
+%% @doc The trace flags of a port.
+-spec port_flags() -> [atom()].
+port_flags() ->
+    [ports].
+
+%% A pattern on a module that is not loaded is lost. All of these are in every node that runs, but for `sys': it comes
+%% with the first request of its kind, and that is to be seen.
+-define(NEEDED, [sys]).
+
+%% @doc Loads what has to be there for the patterns: modules of OTP's own.
+-spec load() -> ok.
+load() ->
+    lists:foreach(fun code:ensure_loaded/1, ?NEEDED).
 
 %% @doc The functions whose calls are traced, as far as this OTP has them.
 -spec all() -> [pattern()].
@@ -27,7 +42,32 @@ all() ->
              {{erlang, exit_signal, 3}, Caller},
              %% How a process of proc_lib ends itself: proc_lib:exit_p/3 raises with the stack of the cause.
              {{erlang, raise, 3}, [{[exit, '_', '_'], [], []}]},
-             {{erlang, process_flag, 2}, [{[trap_exit, '_'], [], []}]},
+             {{erlang, process_flag, 2}, [{[trap_exit, '_'], [], []}, {[max_heap_size, '_'], [], []}]},
+             %% What a supervisor does, and so why it ends its children: see c_src/supervision.h.
+             {{supervisor, shutdown, 1}, true},
+             {{supervisor, terminate_dynamic_children, 1}, true},
+             {{supervisor, restart, 2}, true},
+             {{supervisor, restart, 3}, true},
+             {{supervisor, restart_multiple_children, 3}, true},
+             {{supervisor, do_auto_shutdown, 2}, [{[{child, '_', '_', '_', '_', true, '_', '_', '_'}, '_'], [], []}]},
+             {{supervisor, handle_call, 3}, [{[{terminate_child, '_'}, '_', '_'], [], []}]},
+             {{supervisor, terminate, 2}, true},
+             %% Who wants a process to stop, and from where: the first functions call the later ones.
+             {{gen_server, stop, 1}, Caller},
+             {{gen_server, stop, 3}, Caller},
+             {{gen_statem, stop, 1}, Caller},
+             {{gen_statem, stop, 3}, Caller},
+             {{gen_event, stop, 1}, Caller},
+             {{gen_event, stop, 3}, Caller},
+             {{proc_lib, stop, 1}, Caller},
+             {{proc_lib, stop, 3}, Caller},
+             {{sys, terminate, 2}, Caller},
+             {{sys, terminate, 3}, Caller},
+             {{application, stop, 1}, Caller},
+             {{init, stop, 0}, Caller},
+             {{init, stop, 1}, Caller},
+             {{init, restart, 0}, Caller},
+             {{init, reboot, 0}, Caller},
              %% After this there is no node.
              {{erlang, halt, 2}, true},
              %% Which module a purge is of, while it lasts; and whom code_server asked for it.

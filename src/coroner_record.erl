@@ -2,7 +2,7 @@
 %% keys, binaries for texts, null for null.
 -module(coroner_record).
 
--export([to_map/1, normal/2]).
+-export([to_map/1, to_maps/1, normal/2]).
 
 -export_type([record/0]).
 
@@ -10,10 +10,20 @@
 
 %% @doc The record behind what the NIF gives.
 -spec to_map(coroner_nif:cbor_record()) -> record().
-to_map({Seq, TimeNs, Cbor}) ->
-    {Keys, _, _} = coroner_nif:vocabulary(),
-    {Map, <<>>} = decode(Cbor, maps:from_list(Keys)),
+to_map(Record) ->
+    [Map] = to_maps([Record]),
+    Map.
+
+%% @doc As to_map/1, of several: what they have in common is asked for once.
+-spec to_maps([coroner_nif:cbor_record()]) -> [record()].
+to_maps(Records) ->
+    {Pairs, _, _} = coroner_nif:vocabulary(),
+    Keys = maps:from_list(Pairs),
     Node = node_map(),
+    [to_map(Record, Keys, Node) || Record <- Records].
+
+to_map({Seq, TimeNs, Cbor}, Keys, Node) ->
+    {Map, <<>>} = decode(Cbor, Keys),
     Map#{schema => <<"coroner.exit/1">>,
          id => <<(maps:get(incarnation, Node))/binary, $-, (integer_to_binary(Seq))/binary>>,
          time => list_to_binary(calendar:system_time_to_rfc3339(
@@ -42,11 +52,12 @@ normal(Pid, InitialCall) ->
       chain => [maps:merge(Process, maps:with([source, reason], Exit))],
       chain_length => 1}.
 
+%% inet:gethostname/0 opens a socket, so the name is what the start was told.
 node_map() ->
-    {ok, Host} = inet:gethostname(),
+    #{host := Host, incarnation := Incarnation} = maps:from_list(coroner_nif:status()),
     #{name => atom_to_binary(node()),
-      host => list_to_binary(Host),
-      incarnation => proplists:get_value(incarnation, coroner_nif:status()),
+      host => Host,
+      incarnation => Incarnation,
       os_pid => list_to_integer(os:getpid()),
       otp => list_to_binary(erlang:system_info(otp_release))}.
 

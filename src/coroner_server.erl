@@ -2,10 +2,11 @@
 -module(coroner_server).
 -behaviour(gen_server).
 
--export([start_link/0, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
--export([trace_state/0]).
+-export([start_link/1, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([trace_state/0, is_armed/0, rearm/0, disarm/0]).
 
--record(state, {trace :: coroner_trace:state(),
+-record(state, {options :: coroner_options:options(), % as they were given
+                trace :: coroner_trace:state(),
                 node :: node(),
                 processes :: non_neg_integer(), % traced ones that lived before
                 foreign :: non_neg_integer()}). % processes that another tool traces
@@ -14,9 +15,9 @@
 -define(DRAIN_MS, 1000).
 -define(TICK_MS, 1000).
 
--spec start_link() -> {ok, pid()} | {error, term()}.
-start_link() ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+-spec start_link(coroner_options:options()) -> {ok, pid()} | {error, term()}.
+start_link(Options) ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, Options, []).
 
 %% @doc The tracer state of this start, and what was found at it.
 -spec trace_state() -> #{trace := coroner_trace:state(), snapshot := non_neg_integer(),
@@ -24,30 +25,66 @@ start_link() ->
 trace_state() ->
     gen_server:call(?MODULE, trace_state, infinity).
 
--spec init([]) -> {ok, #state{}} | {stop, term()}.
-init([]) ->
-    process_flag(trap_exit, true),
-    case coroner_options:from_environment() of
-        {ok, Options} -> arm(Options);
-        {error, Reason} -> {stop, Reason}
+%% @doc Arms the node again if it is no more: somebody has unloaded the library.
+-spec rearm() -> ok | {error, term()}.
+rearm() ->
+    gen_server:call(?MODULE, rearm, infinity).
+
+%% @doc Leaves nothing traced and no thread, whoever armed the node. Waits for the daemon to take what is unsent.
+-spec disarm() -> ok.
+disarm() ->
+    ok = coroner_trace:disarm(),
+    %% Where it was unloaded there is nothing to stop, and it must not be loaded for that.
+    case erlang:module_loaded(coroner_nif) of
+        true -> coroner_nif:stop(?DRAIN_MS);
+        false -> ok
     end.
 
-arm(Options) ->
-    %% An earlier server that was killed could not disarm.
-    ok = coroner_nif:stop(0),
+-spec init(coroner_options:options()) -> {ok, #state{}} | {stop, term()}.
+init(Options) ->
+    process_flag(trap_exit, true),
+    case arm(Options) of
+        {ok, State} ->
+            erlang:send_after(?TICK_MS, self(), tick),
+            {ok, State};
+        {error, Reason} ->
+            {stop, Reason}
+    end.
+
+arm(Given) ->
+    %% An earlier server that was killed could not disarm; what it made the daemon is still to have.
+    ok = coroner_nif:stop(?DRAIN_MS),
+    arm(coroner_options:complete(Given), Given).
+
+arm({error, Reason}, _Given) ->
+    {error, Reason};
+arm({ok, Options}, Given) ->
     case start_nif(Options) of
         {ok, Trace} ->
             case coroner_trace:arm(Trace) of
                 ok ->
                     {Seen, Foreign} = existing(processes(), Trace, 0, 0),
-                    erlang:send_after(?TICK_MS, self(), tick),
-                    {ok, #state{trace = Trace, node = node(), processes = Seen, foreign = Foreign}};
+                    ok = net_kernel:monitor_nodes(true, [{node_type, all}]),
+                    ok = coroner_surroundings:take(),
+                    {ok, #state{options = Given, trace = Trace, node = node(), processes = Seen,
+                                foreign = Foreign}};
                 {error, Reason} ->
                     ok = coroner_nif:stop(0),
-                    {stop, Reason}
+                    {error, Reason}
             end;
         {error, Reason} ->
-            {stop, Reason}
+            {error, Reason}
+    end.
+
+%% @doc Whether the library is loaded and armed. One that was unloaded is not armed when it comes back.
+-spec is_armed() -> boolean().
+is_armed() ->
+    erlang:module_loaded(coroner_nif) andalso lists:member({armed, true}, coroner_nif:status()).
+
+rearmed(State) ->
+    case is_armed() of
+        true -> {ok, State};
+        false -> arm(State#state.options)
     end.
 
 start_nif(#{ingest := Ingest, memory := Bytes, record := Record}) ->
@@ -74,19 +111,35 @@ existing(Pids, Trace, Seen, Foreign) ->
 split(Pids) when length(Pids) =< ?CHUNK -> {Pids, []};
 split(Pids) -> lists:split(?CHUNK, Pids).
 
--spec handle_call(trace_state, gen_server:from(), #state{}) -> {reply, map(), #state{}}.
+-spec handle_call(trace_state | rearm, gen_server:from(), #state{}) ->
+          {reply, term(), #state{}} | {stop, term(), term(), #state{}}.
 handle_call(trace_state, _From, State) ->
     {reply, #{trace => State#state.trace, snapshot => State#state.processes,
-              foreign => State#state.foreign}, State}.
+              foreign => State#state.foreign}, State};
+handle_call(rearm, _From, State) ->
+    case rearmed(State) of
+        {ok, Armed} -> {reply, ok, Armed};
+        {error, Reason} -> {stop, {shutdown, Reason}, {error, Reason}, State}
+    end.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Message, State) ->
     {noreply, State}.
 
--spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({nodeup, _, _}, State) ->
+    %% A node that goes is known until the next tick: what it did may still show.
+    ok = coroner_surroundings:tell_nodes(),
+    {noreply, State};
 handle_info(tick, State) ->
     erlang:send_after(?TICK_MS, self(), tick),
-    {noreply, renamed(State)};
+    case rearmed(State) of
+        {ok, Armed} ->
+            ok = coroner_surroundings:tell_nodes(),
+            {noreply, renamed(Armed)};
+        {error, Reason} ->
+            {stop, {shutdown, Reason}, State}
+    end;
 handle_info(_Message, State) ->
     {noreply, State}.
 
@@ -98,6 +151,5 @@ renamed(State) ->
     State#state{node = node()}.
 
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{trace = Trace}) ->
-    ok = coroner_trace:disarm(Trace),
-    coroner_nif:stop(?DRAIN_MS).
+terminate(_Reason, _State) ->
+    disarm().

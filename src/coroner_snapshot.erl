@@ -52,15 +52,16 @@ answer(Pid) ->
     end.
 
 seed(Pid) ->
-    Items = [links, trap_exit, registered_name, initial_call, parent, total_heap_size],
+    Items = [links, trap_exit, registered_name, initial_call, parent, total_heap_size, garbage_collection],
     case process_info(Pid, Items) of
         undefined ->
             coroner_nif:forget(Pid),
             false;
         [{links, Links}, {trap_exit, Traps}, {registered_name, Name}, {initial_call, Call},
-         {parent, Parent}, {total_heap_size, Words}] ->
+         {parent, Parent}, {total_heap_size, Words}, {garbage_collection, Collection}] ->
             Dictionary = dictionary(Pid, Words),
             seed_links(Pid, Links),
+            seed_limit(Pid, Collection),
             {ProcLib, InitialCall} =
                 case lists:keyfind('$initial_call', 1, Dictionary) of
                     {_, {M, F, A}} when is_atom(M), is_atom(F), is_integer(A) -> {true, {M, F, A}};
@@ -77,6 +78,13 @@ seed_links(Pid, Links) ->
     {Some, Rest} = lists:split(?LINKS_AT_ONCE, Links),
     ok = coroner_nif:seed_links(Pid, Some),
     seed_links(Pid, Rest).
+
+%% A limit of its own, as process_flag or spawn_opt set it.
+seed_limit(Pid, Collection) ->
+    case proplists:get_value(max_heap_size, Collection) of
+        #{size := Words} when Words > 0 -> coroner_nif:limit(Pid, Words);
+        _ -> ok
+    end.
 
 dictionary(_Pid, Words) when Words > ?DICTIONARY_HEAP_WORDS ->
     [];

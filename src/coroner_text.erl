@@ -133,6 +133,7 @@ no_story(PidOrName, Error) ->
                    case Error of
                        alive -> "is alive";
                        not_seen -> "was not seen to end: it did so before coroner was started, or never was";
+                       other_node -> "is a process of another node: ask there, or coronerctl why";
                        expired -> "ended too long ago: its record made room for newer ones; ask coronerctl why";
                        not_armed -> "cannot be told of: coroner is not started, see coroner:start/0"
                    end]).

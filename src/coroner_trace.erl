@@ -4,7 +4,7 @@
 %% On OTP 25 a process and a function can have one tracer each. So nothing is taken that another tool holds.
 -module(coroner_trace).
 
--export([arm/1, disarm/1, trace_processes/2, intact/1]).
+-export([arm/1, disarm/0, trace_processes/2, intact/1]).
 
 -export_type([state/0]).
 
@@ -15,15 +15,17 @@
 %% @doc Sets the patterns and the flag for processes to come.
 -spec arm(state()) -> ok | {error, {other_tracer, term()} | {no_pattern, [mfa()]}}.
 arm(State) ->
-    case foreign_tracer(new_processes, State) of
+    case foreign_tracer(new_processes) of
         {true, Tracer} ->
             {error, {other_tracer, Tracer}};
         false ->
+            ok = coroner_patterns:load(),
             Patterns = coroner_patterns:all(),
             case [MFA || {MFA, Spec} <- Patterns, set_pattern(MFA, Spec, State) =/= 1] of
                 [] ->
                     %% `new' first, then pid by pid: `all' stops the node while the VM walks its table.
                     _ = erlang:trace(new_processes, true, flags(State)),
+                    _ = [trace_port(Port, State) || Port <- [new_ports | erlang:ports()]],
                     ok;
                 Missing ->
                     clear_patterns(Patterns),
@@ -31,29 +33,43 @@ arm(State) ->
             end
     end.
 
-%% @doc Takes off what arm/1 and trace_processes/2 set, and nothing of anybody else's.
--spec disarm(state()) -> ok.
-disarm(State) ->
-    case foreign_tracer(new_processes, State) of
+trace_port(Port, State) ->
+    try erlang:trace(Port, true, coroner_patterns:port_flags() ++ [{tracer, coroner_nif, State}])
+    catch error:badarg -> 0 % it has closed, or somebody else traces it
+    end.
+
+%% @doc Takes off what arm/1 and trace_processes/2 set, of whatever start, and nothing of anybody else's.
+-spec disarm() -> ok.
+disarm() ->
+    case foreign_tracer(new_processes) of
         false -> _ = erlang:trace(new_processes, false, coroner_patterns:flags()), ok;
         {true, _} -> ok
     end,
-    clear_patterns([Pattern || {MFA, _} = Pattern <- coroner_patterns:all(), is_ours(MFA)]),
-    untrace(processes(), State, 0).
+    clear_patterns([Pattern || {MFA, _} = Pattern <- coroner_patterns:all(), is_ours(MFA) orelse is_nobodys(MFA)]),
+    _ = [untrace_port(Port) || Port <- [new_ports | erlang:ports()]],
+    untrace(processes(), 0).
 
-untrace([], _State, _Count) ->
+untrace_port(Port) ->
+    try erlang:trace_info(Port, tracer) of
+        {tracer, {coroner_nif, _}} -> erlang:trace(Port, false, coroner_patterns:port_flags());
+        _ -> 0
+    catch
+        error:badarg -> 0
+    end.
+
+untrace([], _Count) ->
     ok;
-untrace(Pids, State, ?CHUNK) ->
+untrace(Pids, ?CHUNK) ->
     pause(),
-    untrace(Pids, State, 0);
-untrace([Pid | Pids], State, Count) ->
+    untrace(Pids, 0);
+untrace([Pid | Pids], Count) ->
     try erlang:trace_info(Pid, tracer) of
-        {tracer, {coroner_nif, State}} -> erlang:trace(Pid, false, coroner_patterns:flags());
+        {tracer, {coroner_nif, _}} -> erlang:trace(Pid, false, coroner_patterns:flags());
         _ -> 0
     catch
         error:badarg -> 0 % it has died
     end,
-    untrace(Pids, State, Count + 1).
+    untrace(Pids, Count + 1).
 
 %% The scheduler this runs on has others to run.
 pause() ->
@@ -74,11 +90,10 @@ trace_process(Pid, Flags) ->
 flags(State) ->
     coroner_patterns:flags() ++ [{tracer, coroner_nif, State}].
 
-foreign_tracer(What, State) ->
+foreign_tracer(What) ->
     case erlang:trace_info(What, tracer) of
         {tracer, []} -> false;
-        {tracer, {coroner_nif, State}} -> false;
-        {tracer, {coroner_nif, _Earlier}} -> false;
+        {tracer, {coroner_nif, _}} -> false;
         {tracer, Other} -> {true, Other}
     end.
 
@@ -93,6 +108,10 @@ is_ours(MFA) ->
         {meta, {coroner_nif, _}} -> true;
         _ -> false
     end.
+
+%% What is left of a pattern whose tracer module was unloaded.
+is_nobodys(MFA) ->
+    erlang:trace_info(MFA, meta) =:= {meta, []}.
 
 %% Meta patterns see every caller, traced or not, and put no flag on any process.
 set_pattern(MFA, Spec, State) ->

@@ -1,6 +1,7 @@
 # How it is tested. Each kind of test has rules of its own; all of them end with "N passed, N failed".
 
 -include test/erlang/module.mk
+-include test/e2e/module.mk
 -include test/proxy/module.mk
 -include test/c/node/module.mk
 

@@ -22,7 +22,7 @@ import threading
 import cbor2
 
 import daemon_harness
-from daemon_harness import LINE_MAX, NOBODY, ROOT, TESTS, Setting, check, check_line, equal, test
+from daemon_harness import LINE_MAX, NOBODY, ROOT, check, check_line, equal, test
 from fake_node import BYE, COUNTERS, ERROR, GAP, HELLO, RECORD, FakeNode, Refused, exit_record, frame, pack_keys
 
 # ---- starting and not starting ---------------------------------------------------------------------
@@ -1353,15 +1353,9 @@ def main():
             good, bad = unit_test(binary, wrapper)
             passed += good
             failed += bad
-    for function in TESTS:
-        name = function.__name__[len("test_"):]
-        if options.names and name not in options.names:
-            continue
-        setting = Setting(plain, san)
-        with setting.undo:
-            good = daemon_harness.run(name, lambda function=function, setting=setting: function(setting))
-        passed += good
-        failed += not good
+    good, bad = daemon_harness.run_tests(plain, san, options.names)
+    passed += good
+    failed += bad
     print("%d passed, %d failed" % (passed, failed))
     return 1 if failed or not passed else 0
 

@@ -2,7 +2,8 @@
 -module(testlib).
 
 -export([armed/1, armed/2, start_armed/0, ended/1, end_of/2, why/1, get/2, by_site/2, spawn_waiting/0, waiting/0, register_waiting/1,
-         load_version/2, ebin/0, project/0, peer/1, own_trace/0, os_threads/0, deep/1, text/1]).
+         load_version/2, ebin/0, project/0, peer/1, epmd/0, epmd_stop/1, own_trace/0, os_threads/0, modules/0, unload/0, unload/1,
+         own_links/0, deep/1, text/1]).
 
 %% @doc The tests, with coroner armed around all of them, and no daemon.
 armed(Tests) ->
@@ -12,7 +13,11 @@ armed(Options, Tests) ->
     {setup,
      fun() -> ok = coroner:start(maps:merge(#{ingest => none}, Options)) end,
      fun(_) -> ok = coroner:stop() end,
-     Tests}.
+     [patient(Test) || Test <- Tests]}.
+
+%% EUnit gives a test five seconds: on a machine that is busy with others that is a guess.
+patient({Name, Fun}) when is_function(Fun, 0) -> {Name, {timeout, 60, Fun}};
+patient(Test) -> Test.
 
 start_armed() ->
     ok = coroner:start(#{ingest => none}).
@@ -97,6 +102,35 @@ peer(Arguments) ->
                                           args => ["-pa", ebin(), filename:dirname(code:which(?MODULE)) | Arguments]}),
     Peer.
 
+%% @doc An epmd for nodes of ours, where there is none. It ends with epmd_stop/1.
+epmd() ->
+    Port = open_port({spawn_executable, os:find_executable("epmd")},
+                     [{args, ["-d", "-d", "-address", "127.0.0.1"]}, stderr_to_stdout, {line, 256}, exit_status]),
+    await_epmd(Port).
+
+await_epmd(Port) ->
+    receive
+        {Port, {data, {_, Line}}} ->
+            case string:find(Line, "entering the main select") of
+                nomatch -> await_epmd(Port);
+                _ -> Port
+            end;
+        {Port, {exit_status, Status}} ->
+            error({epmd, Status})
+    end.
+
+epmd_stop(none) ->
+    ok;
+epmd_stop(Port) ->
+    {os_pid, Pid} = erlang:port_info(Port, os_pid),
+    _ = os:cmd("kill " ++ integer_to_list(Pid)),
+    (fun Wait() ->
+             receive
+                 {Port, {exit_status, _}} -> ok;
+                 {Port, {data, _}} -> Wait()
+             end
+     end)().
+
 %% @doc What of ours is traced in this node.
 own_trace() ->
     Processes = [Pid || Pid <- processes(), {tracer, {coroner_nif, _}} <- [trace_info(Pid, tracer)]],
@@ -112,6 +146,39 @@ trace_info(What, Item) ->
 os_threads() ->
     {ok, Threads} = file:list_dir("/proc/self/task"),
     length(Threads).
+
+%% @doc All modules of coroner.
+modules() ->
+    {ok, Files} = file:list_dir(ebin()),
+    [list_to_atom(filename:basename(File, ".beam")) || File <- Files, filename:extension(File) =:= ".beam"].
+
+%% @doc Leaves no module of coroner in the node.
+unload() ->
+    lists:foreach(fun unload/1, [Module || Module <- modules(), erlang:module_loaded(Module)]).
+
+unload(Module) ->
+    _ = code:purge(Module),
+    true = code:delete(Module),
+    _ = code:purge(Module),
+    false = erlang:module_loaded(Module).
+
+%% @doc {Links by the VM, links by the ledger} of this process, both at one moment, but for what is dead: a link to
+%% a dead process stands in the ledger until this one ends (OTP 25 has no event for that).
+own_links() ->
+    {links, Before} = process_info(self(), links),
+    Ledger = coroner_nif:links(self()),
+    %% Nobody but this process changes its links, so when they were alike before and after they were meanwhile.
+    case process_info(self(), links) of
+        {links, Before} when is_list(Ledger) -> {living(Before), living(Ledger)};
+        {links, Before} -> {living(Before), Ledger};
+        _ -> own_links()
+    end.
+
+living(Links) ->
+    lists:sort([Link || Link <- Links, lives(Link)]).
+
+lives(Pid) when is_pid(Pid) -> is_process_alive(Pid);
+lives(Port) -> erlang:port_info(Port, id) =/= undefined.
 
 %% @doc A tuple in a tuple, Depth deep.
 deep(Depth) -> deep(Depth, bottom).

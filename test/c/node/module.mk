@@ -8,8 +8,8 @@ NODE_C_PURE := $(PURE_SOURCES:c_src/%.c=%)
 # Quoted includes only: libcbor and we have a cbor.h each.
 NODE_C_CFLAGS := $(BASE_CFLAGS) -iquote c_src -iquote test/c/node
 NODE_C_LIBS := -lcmocka -lcbor -lpthread
-# The clock and poll stand behind functions of the tests' own, which let time pass without waiting.
-NODE_C_WRAP := -Wl,--wrap=clock_gettime,--wrap=poll,--wrap=pthread_create
+# The clock and what waits by it stand behind functions of the tests' own, which let time pass without waiting.
+NODE_C_WRAP := -Wl,--wrap=clock_gettime,--wrap=poll,--wrap=pthread_create,--wrap=pthread_cond_timedwait
 
 # $(call NODE_C_FLAVOUR,NAME,COMPILER,FLAGS): how the tests and what they test are built with FLAGS.
 define NODE_C_FLAVOUR

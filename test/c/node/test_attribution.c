@@ -106,7 +106,7 @@ static void kill_ends_whoever_it_is_sent_to(void **state)
           OBSERVED(KILL, 0)},
          {.what = "the purger's is a purge",
           .exit = {KILLED},
-          .evidence = {{KILLER, .is_purge = true, AGO(S)}},
+          .evidence = {{KILLER, .as = CORONER_SOURCE_PURGE, AGO(S)}},
           .count = 1,
           OBSERVED(PURGE, 0)},
          {.what = "its own is its own doing",
@@ -333,7 +333,7 @@ static void several_that_fit_are_all_listed(void **state)
           .list = {OF(KILL, 1), OF(KILL, 0)}},
          {.what = "a killer and a purge",
           .exit = {KILLED},
-          .evidence = {{KILLER, .is_purge = true, AGO(S)}, {KILLER, AGO(2 * S)}},
+          .evidence = {{KILLER, .as = CORONER_SOURCE_PURGE, AGO(S)}, {KILLER, AGO(2 * S)}},
           .count = 2,
           AMBIGUOUS(KILL, 1),
           .listed = 2,
@@ -493,7 +493,7 @@ static void what_a_stack_proves(void **state)
           .exit = {BOOM, .trapping = true},
           .evidence = {{TRAPPED, BOOM, AGO(2 * S)}, {RAISE, .from_parent = true, BOOM, AGO(S)}},
           .count = 2,
-          OBSERVED(LINK_TRAPPED, 0)},
+          INFERRED(LINK_TRAPPED, 0)},
          {.what = "the parent's is older than all that can be listed",
           .exit = {KILLED, .trapping = true},
           .evidence = {{TRAPPED, .is_parent = true, KILLED, AGO(20)},
@@ -655,6 +655,7 @@ static struct verdict restated(const struct exit_facts *exit, const struct evide
         [REASON_KILL] = CORONER_SOURCE_SELF_EXIT,
         [REASON_NOPROC] = CORONER_SOURCE_SELF_EXIT,
         [REASON_NOCONNECTION] = CORONER_SOURCE_SELF_EXIT,
+        [REASON_TIMEOUT] = CORONER_SOURCE_SELF_EXIT,
         [REASON_ERROR] = CORONER_SOURCE_SELF_ERROR,
         [REASON_THROW] = CORONER_SOURCE_SELF_THROW,
         [REASON_RPC_REPLY] = CORONER_SOURCE_NORMAL,
@@ -672,7 +673,7 @@ static struct verdict restated(const struct exit_facts *exit, const struct evide
 
         if (one->kind == EVIDENCE_SIGNAL && one->is_kill) {
             item.source = one->is_self    ? CORONER_SOURCE_SELF_EXIT
-                          : one->is_purge ? CORONER_SOURCE_PURGE
+                          : one->as != CORONER_SOURCE_UNKNOWN ? one->as
                                           : CORONER_SOURCE_KILL;
             if (exit->shape == REASON_KILLED)
                 ended[ends++] = item;
@@ -680,7 +681,7 @@ static struct verdict restated(const struct exit_facts *exit, const struct evide
             continue;
         } else if (one->kind == EVIDENCE_SIGNAL) {
             item.source = one->is_self    ? CORONER_SOURCE_SELF_EXIT
-                          : one->is_purge ? CORONER_SOURCE_PURGE
+                          : one->as != CORONER_SOURCE_UNKNOWN ? one->as
                                           : CORONER_SOURCE_EXIT_SIGNAL;
             if (one->shape == REASON_NORMAL && !one->is_self)
                 continue;
@@ -720,13 +721,14 @@ static struct verdict restated(const struct exit_facts *exit, const struct evide
     } else if (prompts > 0) {
         bool proven = own.evidence != NONE && all[own.evidence].from_parent, of_parent = false;
 
-        certain = proven;
         qsort(prompted, prompts, sizeof(*prompted), by_time_latest);
         for (size_t i = 0; i < prompts; i++)
             of_parent = of_parent || all[prompted[i].evidence].is_parent ||
                         all[prompted[i].evidence].is_self;
+        /* That it was the parent proves something where there is anything of the parent's. */
+        proven = certain = proven && of_parent;
         for (size_t i = 0; i < prompts; i++)
-            if (!proven || !of_parent || all[prompted[i].evidence].is_parent ||
+            if (!proven || all[prompted[i].evidence].is_parent ||
                 all[prompted[i].evidence].is_self)
                 list[listed++] = prompted[i];
         if (!proven && (exit->shape == REASON_SHUTDOWN || exit->shape == REASON_NORMAL ||
@@ -764,7 +766,7 @@ static void print_case(const struct exit_facts *exit, const struct evidence_fact
         print_error("  %zu: kind %d hash %d shape %d kill %d purge %d self %d linked %d parent %d "
                     "from_parent %d age %lld\n",
                     i, all[i].kind, (int)all[i].reason.hash, all[i].shape, all[i].is_kill,
-                    all[i].is_purge, all[i].is_self, all[i].still_linked, all[i].is_parent,
+                    all[i].as, all[i].is_self, all[i].still_linked, all[i].is_parent,
                     all[i].from_parent, (long long)(exit->time_ns - all[i].time_ns));
 }
 
@@ -789,7 +791,7 @@ static void random_evidence_agrees_with_the_rules_restated(void **state)
             struct evidence_facts *one = &all[i];
 
             *one = (struct evidence_facts){.kind = (uint8_t)dice_below(&dice, 5),
-                                           .is_purge = dice_below(&dice, 4) == 0,
+                                           .as = dice_below(&dice, 4) == 0 ? CORONER_SOURCE_PURGE : 0,
                                            .is_self = dice_below(&dice, 5) == 0,
                                            .still_linked = dice_below(&dice, 3) > 0,
                                            .is_parent = dice_below(&dice, 4) == 0,

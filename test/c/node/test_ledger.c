@@ -85,7 +85,7 @@ static void a_life_from_birth_to_exit(void **state)
     ledger_spawned(ledger, &(struct birth){.pid = pid,
                                            .parent = fake_pid(9),
                                            .initial_call = 12,
-                                           .proc_lib = true,
+                                           .flags = ENTRY_PROC_LIB,
                                            .ancestors = ancestors_new(words, 2),
                                            .time_ns = 77});
     assert_true(ledger_knows(ledger, pid));

@@ -379,7 +379,7 @@ static void every_source_has_a_record(void **state)
 
                 record->source = source;
                 record->shape = shape;
-                record->severity = (uint8_t)record_severity(shape);
+                record->severity = (uint8_t)record_severity(source, shape);
                 record->who.pid = fake_pid(1);
                 if (with_act) {
                     record->act = act_new();
@@ -404,9 +404,9 @@ static void every_source_has_a_record(void **state)
             }
         }
     }
-    assert_int_equal(record_severity(REASON_SHUTDOWN), CORONER_SEVERITY_INFO);
-    assert_int_equal(record_severity(REASON_NOPROC), CORONER_SEVERITY_WARNING);
-    assert_int_equal(record_severity(REASON_KILLED), CORONER_SEVERITY_ERROR);
+    assert_int_equal(record_severity(CORONER_SOURCE_UNKNOWN, REASON_SHUTDOWN), CORONER_SEVERITY_INFO);
+    assert_int_equal(record_severity(CORONER_SOURCE_UNKNOWN, REASON_NOPROC), CORONER_SEVERITY_WARNING);
+    assert_int_equal(record_severity(CORONER_SOURCE_UNKNOWN, REASON_KILLED), CORONER_SEVERITY_ERROR);
     intern_free(intern);
 }
 

@@ -429,7 +429,7 @@ static void *purge_and_ask(void *cookie)
 
         switch (dice_below(&job->dice, 6)) {
         case 0:
-            purge_code_call(both->purge, fake_pid(job->number), 11, 3, (struct site){.line = 4});
+            purge_code_call(both->purge, fake_pid(job->number), 11, 3, (struct site){.line = 4}, false);
             break;
         case 1:
             purge_asked(both->purge, fake_pid(job->number), 11, OPERATION_LOAD);

@@ -1,0 +1,113 @@
+/* Births: who was started by whom, with which function. */
+#include "atoms.h"
+#include "callbacks.h"
+#include "clock.h"
+
+/* The initial call that proc_lib would show: trans_init/3 of proc_lib.erl, the same in OTP 25 .. 29. */
+static struct function translate_init(ErlNifEnv *env, ERL_NIF_TERM module, ERL_NIF_TERM name,
+                                      ERL_NIF_TERM arguments)
+{
+    struct function call = {.module = module, .name = name, .arity = 0};
+    ERL_NIF_TERM argument[8], head, tail;
+    const ERL_NIF_TERM *tuple;
+    uint32_t count;
+    int arity;
+
+    if (module != atoms.gen || name != atoms.init_it) {
+        call.arity = list_length(env, arguments);
+        return call;
+    }
+    count = list_elements(env, arguments, argument, 8);
+    if (count > 0 && argument[0] == atoms.gen_event)
+        return (struct function){.module = atoms.gen_event, .name = atoms.init_it, .arity = 6};
+    if (count == 6 || count == 7) {
+        /* The callback module stands after [GenModule, Starter, Parent] or [.., Name]. */
+        ERL_NIF_TERM callback = argument[count - 3], init = argument[count - 2];
+
+        if (argument[0] == atoms.gen_server && callback == atoms.supervisor &&
+            enif_get_tuple(env, init, &arity, &tuple) && arity == 3 && enif_is_atom(env, tuple[1]))
+            return (struct function){.module = atoms.supervisor, .name = tuple[1], .arity = 1};
+        if (argument[0] == atoms.gen_server && callback == atoms.supervisor_bridge &&
+            enif_get_list_cell(env, init, &head, &tail) && enif_is_atom(env, head))
+            return (struct function){.module = atoms.supervisor_bridge, .name = head, .arity = 1};
+        if (enif_is_atom(env, callback))
+            return (struct function){.module = callback, .name = atoms.init, .arity = 1};
+    }
+    if (count > 4 && enif_is_atom(env, argument[4]))
+        return (struct function){.module = argument[4], .name = atoms.init, .arity = 1};
+    call.arity = count;
+    return call;
+}
+
+static struct ancestors *ancestors_from(ErlNifEnv *env, ERL_NIF_TERM parent, ERL_NIF_TERM list)
+{
+    term_word words[RECORD_ANCESTORS];
+    ERL_NIF_TERM head = parent;
+    size_t count = 0;
+
+    do {
+        if (!enif_is_atom(env, head) && !is_local_pid(env, head))
+            break;
+        words[count++] = head;
+    } while (count < RECORD_ANCESTORS && enif_get_list_cell(env, list, &head, &list));
+    return count == 0 ? NULL : ancestors_new(words, count);
+}
+
+/* An application master is started with [.., ApplData, Type]; the second field of ApplData is the application. */
+static void note_application_master(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid,
+                                    ERL_NIF_TERM arguments)
+{
+    ERL_NIF_TERM argument[8];
+    uint32_t count = list_elements(env, arguments, argument, 8);
+    const ERL_NIF_TERM *data;
+    int arity;
+
+    if (count >= 2 && enif_get_tuple(env, argument[count - 2], &arity, &data) && arity > 1 &&
+        data[0] == atoms.appl_data && enif_is_atom(env, data[1]))
+        stops_master(coroner->stops, pid, data[1]);
+}
+
+void on_spawned(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NIF_TERM parent,
+                ERL_NIF_TERM options)
+{
+    struct birth birth = {.pid = pid, .parent = parent, .time_ns = monotonic_ns()};
+    ERL_NIF_TERM extra, argument[5];
+    const ERL_NIF_TERM *mfa;
+    struct remote_pid remote;
+    struct function call;
+    int arity;
+
+    if (!is_local_pid(env, parent)) {
+        birth.parent = NO_WORD;
+        if (remote_pid_of(env, parent, &remote) && remote.node != NO_WORD) {
+            birth.parent = remote.node;
+            birth.flags |= ENTRY_REMOTE;
+        }
+    }
+    if (enif_get_map_value(env, options, atoms.extra, &extra) &&
+        enif_get_tuple(env, extra, &arity, &mfa) && arity == 3 && enif_is_atom(env, mfa[0]) &&
+        enif_is_atom(env, mfa[1])) {
+        uint32_t count = 0;
+
+        if (mfa[0] == atoms.proc_lib && mfa[1] == atoms.init_p)
+            count = list_elements(env, mfa[2], argument, 5);
+        if (count >= 3) {
+            birth.flags |= ENTRY_PROC_LIB;
+            birth.ancestors = ancestors_from(env, argument[0], argument[1]);
+        }
+        if (count == 5 && enif_is_atom(env, argument[2]) && enif_is_atom(env, argument[3])) {
+            call = translate_init(env, argument[2], argument[3], argument[4]);
+            if (argument[2] == atoms.application_master)
+                note_application_master(coroner, env, pid, argument[4]);
+        } else {
+            call = (struct function){
+                .module = mfa[0], .name = mfa[1], .arity = list_length(env, mfa[2])};
+        }
+        birth.initial_call = intern_function(coroner->intern, call);
+        /* The VM's stand-in for a process that could not be started on another node: its first argument. */
+        if (call.module == atoms.erts_internal && call.name == atoms.crasher &&
+            list_elements(env, mfa[2], argument, 1) == 1 && enif_is_atom(env, argument[0]))
+            birth.name = argument[0];
+    }
+    ledger_spawned(coroner->ledger, &birth);
+}
