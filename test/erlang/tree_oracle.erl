@@ -20,33 +20,19 @@
 -type facts() :: #{pid := pid(), reason := term(), possible := [cause()], doubts := [cause()], crowded := boolean(),
                    name := atom()}.
 
-%% The sources that are told by another name as long as the product does not know them: {until then, then}.
-%% When it does, TODAY_TOO becomes false.
--define(TODAY_TOO, true).
-
-coming(supervisor_shutdown)     -> {[exit_signal], [supervisor_shutdown]};
-coming(supervisor_brutal_kill)  -> {[kill],        [supervisor_brutal_kill]};
-coming(supervisor_timeout_kill) -> {[kill],        [supervisor_timeout_kill]};
-coming(stop_request)            -> {[self_exit],   [stop_request]};
-coming(port)                    -> {[unknown],     [port]};
-coming(port_trapped)            -> {[self_exit],   [port, link_trapped]};
-coming(noproc_error)            -> {[self_error],  [noproc]};
-coming(noproc_signal)           -> {[unknown],     [noproc]};
-coming(noproc_trapped)          -> {[self_exit],   [noproc, link_trapped]};
-coming(max_heap_size)           -> {[unknown],     [max_heap_size]};
-coming(normal)                  -> {[normal],      [normal, stop_request]}.
-
-sources(Kind) ->
-    {Today, Then} = coming(Kind),
-    [atom_to_binary(Source) || Source <- case ?TODAY_TOO of true -> Today ++ Then; false -> Then end].
-
-%% A cause the product knows nothing of yet: what else fits is then its best answer.
-is_still_unseen(Kind) ->
-    ?TODAY_TOO andalso is_atom(Kind) andalso element(1, coming(Kind)) =:= [unknown].
+%% The sources of the causes that are told by more than what they are.
+sources(normal)         -> [<<"normal">>];
+sources(port)           -> [<<"port">>];
+sources(port_trapped)   -> [<<"port">>, <<"link_trapped">>];
+sources(noproc_error)   -> [<<"noproc">>];
+sources(noproc_signal)  -> [<<"noproc">>];
+%% That the one it linked to was dead it is told by a message, which makes no event (OTP 25, 27).
+sources(noproc_trapped) -> [<<"noproc">>, <<"link_trapped">>, <<"self_exit">>];
+sources(max_heap_size)  -> [<<"max_heap_size">>].
 
 %% @doc Whether what coroner says of a process can be true. {right, Kind} counts it as one of a kind.
 -spec judge(facts(), {ok, map()} | {error, term()}, fun((pid()) -> {ok, map()} | {error, term()})) ->
-          {right, one | several | ambiguous | inferred_otherwise | crowded | unseen} | {wrong, term()}.
+          {right, one | several | ambiguous | inferred_otherwise | crowded} | {wrong, term()}.
 judge(_Facts, {error, Error}, _Why) ->
     {wrong, {why, Error}};
 judge(#{possible := []}, _, _Why) ->
@@ -56,7 +42,6 @@ judge(#{possible := Possible, doubts := Doubts, crowded := Crowded} = Facts, {ok
     Given = given(Record),
     IsPossible = fits_any(Possible, Given),
     IsDoubt = fits_any(Doubts, Given),
-    Unseen = lists:any(fun is_still_unseen/1, Possible),
     Verdict =
         case Confidence of
             <<"observed">> when IsPossible -> right(Possible);
@@ -71,9 +56,7 @@ judge(#{possible := Possible, doubts := Doubts, crowded := Crowded} = Facts, {ok
             <<"ambiguous">> ->
                 ambiguous(Facts, [candidate(Candidate) || Candidate <- maps:get(candidates, Exit)],
                           maps:get(evidence_lost, Exit, false));
-            <<"unknown">> when IsPossible, Unseen -> {right, unseen};
             _ when Crowded, Source =:= <<"unknown">> -> {right, crowded};
-            _ when Unseen, IsDoubt -> {right, unseen};
             _ -> {wrong, impossible}
         end,
     case Verdict of
@@ -91,10 +74,9 @@ right(_) -> {right, several}.
 ambiguous(#{possible := Possible, doubts := Doubts, crowded := Crowded}, Candidates, Lost) ->
     Impossible = [Candidate || Candidate <- Candidates, not fits_any(Possible ++ Doubts, Candidate)],
     TrueOnes = [Candidate || Candidate <- Candidates, fits_any(Possible, Candidate)],
-    Unseen = lists:any(fun is_still_unseen/1, Possible),
     if Impossible =/= [] -> {wrong, {impossible_candidates, Impossible}};
        %% No more than eight are listed.
-       TrueOnes =:= [], length(Candidates) < 8, not Crowded, not Unseen -> {wrong, truth_is_no_candidate};
+       TrueOnes =:= [], length(Candidates) < 8, not Crowded -> {wrong, truth_is_no_candidate};
        length(Candidates) > 1 -> {right, ambiguous};
        Lost, Crowded -> {right, crowded};
        Lost -> {wrong, evidence_lost};
@@ -126,13 +108,11 @@ fits({self, Class}, #{source := Source}) -> Source =:= <<"self_", (atom_to_binar
 fits({purge, By, Module, Operations}, #{module := InModule, operation := Operation} = Given) ->
     is_by(<<"purge">>, By, Given) andalso (InModule =:= none orelse InModule =:= atom_to_binary(Module))
         andalso (Operation =:= none orelse lists:member(Operation, Operations));
-fits({Supervised, Supervisor}, #{source := Source, by := By, supervisor := Name})
-  when Supervised =:= supervisor_shutdown; Supervised =:= supervisor_brutal_kill;
-       Supervised =:= supervisor_timeout_kill ->
-    lists:member(Source, sources(Supervised)) andalso lists:member(text(Supervisor), [By, Name]);
-fits({stop_request, By}, #{source := Source, by := Given}) ->
-    lists:member(Source, sources(stop_request)) andalso (Source =:= <<"self_exit">> orelse Given =:= text(By));
-fits(Kind, #{source := Source}) when is_atom(Kind) -> lists:member(Source, sources(Kind)).
+fits({Kind, Supervisor}, #{source := Source, by := By, supervisor := Name})
+  when Kind =:= supervisor_shutdown; Kind =:= supervisor_brutal_kill; Kind =:= supervisor_timeout_kill ->
+    Source =:= atom_to_binary(Kind) andalso lists:member(text(Supervisor), [By, Name]);
+fits({stop_request, By}, Given) -> is_by(<<"stop_request">>, By, Given);
+fits(Kind, #{source := Source}) -> lists:member(Source, sources(Kind)).
 
 is_by(Source, By, #{source := Given, by := GivenBy}) ->
     Given =:= Source andalso GivenBy =:= text(By).

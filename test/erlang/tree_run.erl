@@ -489,9 +489,11 @@ doubts(Pid, Evidence, #process{reason = Reason}) ->
          port -> port_trapped;
          own -> {self, exit}
      end || {Kind, Who, OfReason} <- Evidence, same(OfReason, Reason)]
+        %% A link to one that has just died, but whose death is not told yet, looks as if it had been made too late.
+        ++ [noproc_signal || Reason =:= noproc, [] =/= [Who || {link, Who, _} <- Evidence]]
         %% Where several fit, what it said itself is listed as well.
-        ++ [{self, exit} || is_own_choice(Reason)
-                                orelse length([Who || {_, Who, OfReason} <- Evidence, same(OfReason, Reason)]) > 1].
+        ++ [{self, Class} || Class <- [exit, error, throw],
+                             is_own_choice(Reason) orelse length([Who || {_, Who, OfReason} <- Evidence, same(OfReason, Reason)]) > 1].
 
 same(?NOT_KNOWN, _) -> true;
 same(Reason, OtherReason) -> Reason =:= OtherReason.
@@ -501,10 +503,11 @@ is_own_choice(shutdown) -> true;
 is_own_choice({shutdown, _}) -> true;
 is_own_choice(_) -> false.
 
-possible(_Pid, #process{reason = normal}, _Evidence, _Context, _Run) ->
-    [normal];
+possible(Pid, #process{reason = normal}, _Evidence, #{stops := Stops}, _Run) ->
+    [normal | [{stop_request, By} || {By, normal} <- maps:get(Pid, Stops, [])]];
 possible(Pid, #process{reason = Reason, trap = Trap, spec = #{type := Type, trap := WillTrap}, trapped = Trapped,
-                       parent = Parent, born = Born} = Process, Evidence, Context, #run{table = Table, batch = Batch} = Run) ->
+                       parent = Parent, born = Born} = Process, Evidence,
+         #{stops := Stops} = Context, #run{table = Table, batch = Batch} = Run) ->
     Own = attempted(Pid, Run),
     Traps = [Trap || Born =/= Batch] ++ [Is || Born =:= Batch, Is <- [false, WillTrap]] ++ [Is || {trap, Is} <- Own],
     Passes = lists:member(false, Traps),
@@ -528,7 +531,7 @@ possible(Pid, #process{reason = Reason, trap = Trap, spec = #{type := Type, trap
         ++ [Cause || Action <- Own, Cause <- by_itself(Action, Reason)]
         ++ by_purge(Process, Context, Run)
         ++ by_supervisor(Pid, Process, Context, Run)
-        ++ [{stop_request, By} || {By, OfReason} <- maps:get(Pid, maps:get(stops, Context), []), OfReason =:= Reason]
+        ++ [{stop_request, By} || {By, OfReason} <- maps:get(Pid, Stops, []), OfReason =:= Reason]
         %% Too many restarts.
         ++ [{self, exit} || Type =:= supervisor, Reason =:= shutdown,
                             is_map_key(Pid, maps:get(dead_children, Context)), is_map_key(Pid, Table)].
