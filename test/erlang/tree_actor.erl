@@ -107,8 +107,8 @@ begins(Driver, #{trap := Trap, priority := Priority, port := Port} = Spec) ->
 -spec handle(term(), map()) -> map() | stop | {stop, term()}.
 handle({do, Actions}, State) ->
     act(Actions, 1, State);
-handle({sync, Round}, #{driver := Driver} = State) ->
-    Driver ! {synced, self(), Round},
+handle(sync, #{driver := Driver} = State) ->
+    Driver ! {synced, self(), process_info(self(), [links, trap_exit])},
     State;
 handle({'EXIT', From, Reason}, #{driver := Driver, react := follow}) ->
     Driver ! {follows, self(), From, Reason},

@@ -104,13 +104,8 @@ batches(_, Run) -> Run.
 
 setup(Specs, #run{worker = Worker} = Run) ->
     {Module, Code, _} = modules(Worker),
-    case lists:any(fun(#{type := Type}) -> Type =:= code end, Specs) of
-        true ->
-            _ = code:purge(Module),
-            {module, Module} = code:load_binary(Module, "tree_code.beam", Code),
-            _ = code:purge(Module);
-        false -> ok
-    end,
+    %% Once is enough: that nobody is left in its old code is all that matters.
+    _ = erlang:module_loaded(Module) orelse code:load_binary(Module, "tree_code.beam", Code),
     Made = lists:foldl(fun({Id, Spec}, Acc) -> make(Id, Spec, Module, Acc) end, Run,
                        lists:zip(lists:seq(1, length(Specs)), Specs)),
     settled(Made).
@@ -172,10 +167,10 @@ take(#run{table = Table, done = Done, waiting = Waiting, started = Started} = Ru
     receive
         {did, Pid, Number} ->
             arrived({do, Pid, Number}, Run#run{done = Done#{Pid => Number}});
-        {synced, Pid, _Round} ->
-            arrived({sync, Pid}, Run);
+        {synced, Pid, Info} ->
+            arrived({sync, Pid}, informed(Pid, Info, Run));
         {{sync, Pid}, _Children} ->
-            arrived({sync, Pid}, Run);
+            arrived({sync, Pid}, informed(Pid, process_info(Pid, [links, trap_exit]), Run));
         {follows, Pid, From, Reason} ->
             trapped(Pid, {follows, From, Reason}, Run);
         {survived, Pid, From, Reason} ->
@@ -211,6 +206,13 @@ take(#run{table = Table, done = Done, waiting = Waiting, started = Started} = Ru
 arrived(Key, #run{waiting = Waiting} = Run) ->
     Run#run{waiting = maps:remove(Key, Waiting)}.
 
+%% One that has no more to tell is dead, and its 'DOWN' on the way.
+informed(_Pid, undefined, Run) ->
+    Run#run{changed = true};
+informed(Pid, [{links, Links}, {trap_exit, Trap}], #run{table = Table} = Run) ->
+    #{Pid := Process} = Table,
+    Run#run{table = Table#{Pid := Process#process{links = Links, trap = Trap}}}.
+
 trapped(Pid, What, #run{table = Table} = Run) ->
     #{Pid := Process} = Table,
     arrived({signal, Pid, element(2, What)}, Run#run{table = Table#{Pid := Process#process{trapped = What}}}).
@@ -220,9 +222,9 @@ settled(Run) ->
     case wait(asked(Run#run{changed = false})) of
         #run{changed = true} = Moved -> settled(Moved);
         Quiet ->
-            case with_links(Quiet) of
-                #run{waiting = Waiting} = Settled when map_size(Waiting) =:= 0 -> Settled;
-                Unsettled -> settled(wait(Unsettled))
+            case unanswered(Quiet) of
+                [] -> Quiet;
+                Keys -> settled(wait(Quiet#run{waiting = maps:from_keys(Keys, true)}))
             end
     end.
 
@@ -231,27 +233,17 @@ asked(#run{table = Table} = Run) ->
                                 Pid ! {'$gen_call', {self(), {sync, Pid}}, which_children},
                                 Acc#{{sync, Pid} => true};
                            (Pid, #process{died = false}, Acc) ->
-                                Pid ! {sync, 0},
+                                Pid ! sync,
                                 Acc#{{sync, Pid} => true};
                            (_, _, Acc) -> Acc
                         end, #{}, Table),
     Run#run{waiting = Waiting}.
 
-%% The links that stand, now that nothing moves. But for one thing: who linked to a process that was dying gets
-%% its answer, noproc, after the monitors have got theirs. Until then the link stands.
-with_links(#run{table = Table} = Run) ->
-    maps:fold(fun(_, #process{died = true}, Acc) -> Acc;
-                 (Pid, Process, #run{waiting = Waiting, table = Known} = Acc) ->
-                      case process_info(Pid, [links, trap_exit]) of
-                          undefined ->
-                              Acc#run{waiting = Waiting#{{down, Pid} => true}};
-                          [{links, Links}, {trap_exit, Trap}] ->
-                              Dead = [{signal, Pid, Peer} || Peer <- Links, is_map_key(Peer, Table),
-                                                             (map_get(Peer, Table))#process.died],
-                              Acc#run{waiting = maps:merge(Waiting, maps:from_keys(Dead, true)),
-                                      table = Known#{Pid := Process#process{links = Links, trap = Trap}}}
-                      end
-              end, Run, Table).
+%% But for one thing: who linked to a process that was dying gets its answer, noproc, after the monitors have got
+%% theirs. Until then the link stands.
+unanswered(#run{table = Table}) ->
+    [{signal, Pid, Peer} || {Pid, #process{died = false, links = Links}} <- maps:to_list(Table), Peer <- Links,
+                            is_map_key(Peer, Table), (map_get(Peer, Table))#process.died].
 
 %% --- a batch of commands --------------------------------------------------------------------------------------
 
@@ -341,11 +333,11 @@ action({terminate_child, Target}, #run{table = Table} = Run) ->
 action({exit_port, Target, Reason}, #run{table = Table} = Run) ->
     [{exit_port, Port, reason(Reason, Run)} || Pid <- target(Target, Run),
                                                Port <- (maps:get(Pid, Table))#process.links, is_port(Port)];
-action(load, #run{worker = Worker}) ->
-    {Module, _, Code} = modules(Worker),
-    [{load, Module, Code}];
-action(purge, #run{worker = Worker}) ->
-    [{purge, element(1, modules(Worker))}];
+action(Code, #run{worker = Worker, table = Table}) when Code =:= load; Code =:= purge ->
+    {Module, _, Binary} = modules(Worker),
+    [case Code of load -> {load, Module, Binary}; purge -> {purge, Module} end
+     || lists:any(fun(#process{spec = #{type := Type}, died = Died}) -> Type =:= code andalso not Died end,
+                  maps:values(Table))];
 action({Name, Reason}, Run) when Name =/= trap -> [{Name, reason(Reason, Run)}];
 action(Other, _) -> [Other].
 

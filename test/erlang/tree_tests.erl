@@ -151,7 +151,7 @@ script() ->
 
 process() ->
     proper_types:frequency(
-      [{6, actor(plain)}, {2, actor(code)}, {3, actor(server)}, {2, supervisor()}]).
+      [{12, actor(plain)}, {1, actor(code)}, {5, actor(server)}, {3, supervisor()}]).
 
 actor(Type) ->
     [{type, Type}, {trap, proper_types:frequency([{3, false}, {2, true}])},
