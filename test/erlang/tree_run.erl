@@ -474,7 +474,7 @@ was_linked_to_the_end(Pid, Peer, #{linked := Linked, unlinked := Unlinked}) ->
     lists:member({Pid, Peer}, Linked) orelse lists:member({Peer, Pid}, Linked)
         orelse not (lists:member({Pid, Peer}, Unlinked) orelse lists:member({Peer, Pid}, Unlinked)).
 
-doubts(Pid, Evidence, #process{reason = Reason}) ->
+doubts(Pid, Evidence, #process{reason = Reason, trapped = Trapped}) ->
     [case Kind of
          signal -> by_signal(trapped_signal, Pid, Who);
          link -> {link_trapped, Who};
@@ -483,6 +483,7 @@ doubts(Pid, Evidence, #process{reason = Reason}) ->
      end || {Kind, Who, OfReason} <- Evidence, same(OfReason, Reason)]
         %% A link to one that has just died, but whose death is not told yet, looks as if it had been made too late.
         ++ [noproc_signal || Reason =:= noproc, [] =/= [Who || {link, Who, _} <- Evidence]]
+        ++ [{self, exit} || {follows, _, Followed} <- [Trapped], Followed =:= Reason]
         %% Where several fit, what it said itself is listed as well.
         ++ [{self, Class} || Class <- [exit, error, throw],
                              is_own_choice(Reason) orelse length([Who || {_, Who, OfReason} <- Evidence, same(OfReason, Reason)]) > 1].
@@ -499,7 +500,7 @@ possible(Pid, #process{reason = normal}, _Evidence, #{stops := Stops}, _Run) ->
     [normal | [{stop_request, By} || {By, normal} <- maps:get(Pid, Stops, [])]];
 possible(Pid, #process{reason = Reason, trap = Trap, spec = #{type := Type, trap := WillTrap}, trapped = Trapped,
                        parent = Parent, born = Born} = Process, Evidence,
-         #{stops := Stops} = Context, #run{table = Table, batch = Batch} = Run) ->
+         #{stops := Stops} = Context, #run{batch = Batch} = Run) ->
     Own = attempted(Pid, Run),
     Traps = [Trap || Born =/= Batch] ++ [Is || Born =:= Batch, Is <- [false, WillTrap]] ++ [Is || {trap, Is} <- Own],
     Passes = lists:member(false, Traps),
@@ -526,7 +527,8 @@ possible(Pid, #process{reason = Reason, trap = Trap, spec = #{type := Type, trap
         ++ [{stop_request, By} || {By, OfReason} <- maps:get(Pid, Stops, []), OfReason =:= Reason]
         %% Too many restarts.
         ++ [{self, exit} || Type =:= supervisor, Reason =:= shutdown,
-                            is_map_key(Pid, maps:get(dead_children, Context)), is_map_key(Pid, Table)].
+                            is_map_key(Pid, maps:get(dead_children, Context))
+                                orelse is_map_key(Pid, maps:get(signals, Context))].
 
 by_signal(trapped_signal, Pid, Pid) -> {self, trapped_signal};
 by_signal(_, Pid, Pid) -> {self, exit};
@@ -570,10 +572,13 @@ by_purge(_, _, _) ->
 %% A supervisor ends a child when it is told to, when another child or itself ended, or while it starts it.
 by_supervisor(Pid, #process{reason = Reason, parent = Supervisor, born = Born,
                             spec = #{supervisor := Supervisor, id := Id, shutdown := Shutdown}},
-              #{terminated := Terminated, dead := Dead, dead_children := DeadChildren}, #run{batch = Batch}) ->
+              #{terminated := Terminated, dead := Dead, dead_children := DeadChildren, signals := Signals},
+              #run{batch = Batch}) ->
     Acts = lists:member({Supervisor, Id}, Terminated) orelse lists:member({Supervisor, Pid}, Terminated)
         orelse maps:get(Supervisor, DeadChildren, []) -- [Pid] =/= [] orelse is_map_key(Supervisor, Dead)
-        orelse Born =:= Batch,
+        orelse Born =:= Batch
+        %% What a child sends it is taken for the end of that child, which lives on.
+        orelse is_map_key(Supervisor, Signals),
     [{Kind, Supervisor} || Acts, {Kind, OfReason} <- case Shutdown of
                                                          brutal_kill -> [{supervisor_brutal_kill, killed}];
                                                          infinity -> [{supervisor_shutdown, shutdown}];

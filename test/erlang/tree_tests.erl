@@ -151,7 +151,7 @@ script() ->
 
 process() ->
     proper_types:frequency(
-      [{12, actor(plain)}, {1, actor(code)}, {5, actor(server)}, {3, supervisor()}]).
+      [{12, actor(plain)}, {2, actor(code)}, {5, actor(server)}, {3, supervisor()}]).
 
 actor(Type) ->
     [{type, Type}, {trap, proper_types:frequency([{3, false}, {2, true}])},
@@ -194,7 +194,7 @@ command() ->
       [{10, {{actor, target()}, action()}},
        {2, {driver, proper_types:frequency([{4, {signal, target(), reason()}}, {1, {exit_port, target(), reason()}}])}},
        {2, {helper, proper_types:frequency([{2, {terminate_child, target()}}, {2, {stop_server, target(), reason()}},
-                                            {1, load}, {2, purge}])}}]).
+                                            {2, load}, {4, purge}])}}]).
 
 target() ->
     proper_types:frequency([{4, proper_types:integer(1, ?PROCESSES)},
@@ -204,7 +204,7 @@ action() ->
     proper_types:frequency(
       [{8, {signal, target(), reason()}}, {5, {exit, reason()}}, {3, {error, reason()}}, {1, {throw, reason()}},
        {3, {caught, reason()}}, {1, {self_signal, reason()}}, {5, {link, target()}}, {3, {unlink, target()}},
-       {1, {trap, proper_types:boolean()}}, {1, stop}, {1, load}, {1, purge}, {1, {exit_port, target(), reason()}},
+       {1, {trap, proper_types:boolean()}}, {1, stop}, {2, load}, {2, purge}, {1, {exit_port, target(), reason()}},
        {1, close_port}, {1, heap}]).
 
 %% Few, so that equal ones meet.
