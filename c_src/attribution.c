@@ -124,7 +124,9 @@ enum filter { FILTER_NONE, FILTER_PARENT, FILTER_STOP };
 
 static bool passes(enum filter filter, const struct evidence_facts *evidence)
 {
-    return filter == FILTER_NONE || (filter == FILTER_PARENT && evidence->is_parent) ||
+    /* gen_server:start/3, without a link, makes a server its own parent. */
+    return filter == FILTER_NONE ||
+           (filter == FILTER_PARENT && (evidence->is_parent || evidence->is_self)) ||
            (filter == FILTER_STOP && evidence->kind == EVIDENCE_STOP);
 }
 
@@ -152,6 +154,12 @@ static void add_fitting(struct verdict *verdict, const struct exit_facts *facts,
         taken[best] = true;
         add_candidate(verdict, source_of(facts, &evidence[best]), best);
     }
+}
+
+static void append(struct verdict *verdict, const struct verdict *more)
+{
+    for (size_t i = 0; i < more->candidates; i++)
+        add_candidate(verdict, more->candidate[i].source, more->candidate[i].evidence);
 }
 
 /* Whether the reason alone, without an event, says that it was the process's own doing. */
@@ -203,6 +211,25 @@ static struct verdict conclude(struct verdict verdict, const struct exit_facts *
     return verdict;
 }
 
+/*
+ * What a process that a signal may have ended may have done itself: exits that it had trapped and may have
+ * followed, and, unless its stack shows that it did, what it said.
+ */
+static void add_own_side(struct verdict *side, const struct exit_facts *facts,
+                         const struct evidence_facts *evidence, size_t count, int own)
+{
+    if (!facts->has_decided) {
+        if (evidence[own].from_stop)
+            add_fitting(side, facts, evidence, count, FIT_TRAPPED, true, FILTER_STOP);
+        if (evidence[own].from_parent)
+            add_fitting(side, facts, evidence, count, FIT_TRAPPED, true, FILTER_PARENT);
+        if (side->candidates > 0)
+            return;
+        add_fitting(side, facts, evidence, count, FIT_TRAPPED, true, FILTER_NONE);
+    }
+    add_candidate(side, own_source(facts, &evidence[own]), own);
+}
+
 struct verdict attribute(const struct exit_facts *facts, const struct evidence_facts *evidence,
                          size_t count)
 {
@@ -239,17 +266,13 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
          * sent, it most likely got there first; an earlier call it must have caught.
          */
         if (own >= 0) {
-            struct candidate self = {.source = (uint8_t)own_source(facts, own_word), .evidence = own};
+            struct verdict side = verdict, signals = verdict;
+            bool own_first = own_word->time_ns > first->time_ns;
 
-            if (own_word->time_ns > first->time_ns) {
-                if (verdict.candidates < ATTRIBUTION_CANDIDATES)
-                    verdict.candidates++;
-                for (size_t i = verdict.candidates - 1; i > 0; i--)
-                    verdict.candidate[i] = verdict.candidate[i - 1];
-                verdict.candidate[0] = self;
-            } else {
-                add_candidate(&verdict, self.source, own);
-            }
+            side.candidates = 0;
+            add_own_side(&side, facts, evidence, count, own);
+            verdict = own_first ? side : signals;
+            append(&verdict, own_first ? &signals : &side);
         }
         if (first->kind == EVIDENCE_SIGNAL && first->may_be_lost)
             sure = CORONER_CONFIDENCE_INFERRED;
@@ -271,9 +294,11 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
     if (verdict.candidates > 0) {
         /*
          * That it stopped because of the message is inferred from the equal reason. `shutdown` and
-         * `normal` anybody may choose for himself.
+         * `normal` anybody may choose for himself. Where it is ambiguous anyway, what it said itself
+         * belongs on the list.
          */
-        if (facts->shape == REASON_SHUTDOWN || facts->shape == REASON_NORMAL)
+        if (facts->shape == REASON_SHUTDOWN || facts->shape == REASON_NORMAL ||
+            (verdict.candidates > 1 && own >= 0))
             add_candidate(&verdict, own_source(facts, own_word), own);
         return conclude(verdict, facts, CORONER_CONFIDENCE_INFERRED);
     }

@@ -100,18 +100,21 @@ static struct weighed *suppose(struct weighing *weighing, enum evidence_kind kin
 }
 
 /* Supposes that a link to a process that was dead already ended it: the VM then answers with noproc. */
-static void suppose_dead(struct coroner *coroner, struct weighing *weighing,
+static void suppose_dead(struct coroner *coroner, ErlNifEnv *env, struct weighing *weighing,
                          const term_word *links, size_t count)
 {
     for (size_t l = 0; l < count; l++) {
         struct weighed *dead;
+        ErlNifPort port;
         bool told = false;
 
-        if (remotes_is_word(links[l]) || ledger_knows(coroner->ledger, links[l]))
+        if (remotes_is_word(links[l]) || ledger_knows(coroner->ledger, links[l]) ||
+            (enif_get_local_port(env, links[l], &port) && enif_is_port_alive(env, &port)))
             continue;
         /* Of one that died while it was linked there is evidence. */
         for (size_t i = 0; i < weighing->count && !told; i++)
-            told = weighing->facts[i].kind == EVIDENCE_LINKED &&
+            told = (weighing->facts[i].kind == EVIDENCE_LINKED ||
+                    weighing->facts[i].kind == EVIDENCE_PORT) &&
                    (weighing->of[i].evidence != NULL ? weighing->of[i].evidence->from
                                                      : weighing->of[i].peer->who.pid) == links[l];
         if (!told && (dead = suppose(weighing, EVIDENCE_DEAD)) != NULL)
@@ -147,7 +150,7 @@ static void suppose_remote(struct coroner *coroner, struct weighing *weighing, e
     }
 }
 
-static void weigh_links(struct coroner *coroner, struct weighing *weighing,
+static void weigh_links(struct coroner *coroner, ErlNifEnv *env, struct weighing *weighing,
                         const struct entry *entry, const struct exit_facts *facts)
 {
     term_word links[LINKS_LOOKED_AT];
@@ -159,7 +162,7 @@ static void weigh_links(struct coroner *coroner, struct weighing *weighing,
         return;
     count = linkset_list(&entry->links, links, LINKS_LOOKED_AT);
     if (facts->shape == REASON_NOPROC)
-        suppose_dead(coroner, weighing, links, count);
+        suppose_dead(coroner, env, weighing, links, count);
     suppose_remote(coroner, weighing, (enum reason_shape)facts->shape, links, count);
 }
 
@@ -336,7 +339,7 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
     facts.is_distributed = nodes > 0;
     weigh_entry(&weighing, entry);
     weigh_wide(coroner, &weighing, entry, facts.reason);
-    weigh_links(coroner, &weighing, entry, &facts);
+    weigh_links(coroner, env, &weighing, entry, &facts);
     verdict = attribute(&facts, weighing.facts, weighing.count);
 
     record->source = verdict.source;

@@ -347,15 +347,23 @@ static struct evidence **own_place(struct entry *entry)
     return at;
 }
 
-/* The oldest piece of a full entry that can go: a limit that was set holds until it is set anew. */
+/*
+ * The oldest piece of a full entry that can go. A limit that was set holds until it is set anew; a kill is
+ * what will end the process, whatever else it hears before it does.
+ */
 static struct evidence **oldest_place(struct entry *entry)
 {
-    struct evidence **oldest = &entry->evidence;
+    struct evidence **oldest = &entry->evidence, **oldest_kill = NULL;
 
-    for (struct evidence **at = &entry->evidence; *at != NULL; at = &(*at)->next)
-        if ((*at)->kind != EVIDENCE_LIMIT)
+    for (struct evidence **at = &entry->evidence; *at != NULL; at = &(*at)->next) {
+        if ((*at)->is_kill)
+            oldest_kill = at;
+        else if ((*at)->kind != EVIDENCE_LIMIT)
             oldest = at;
-    return oldest;
+    }
+    return oldest_kill != NULL && ((*oldest)->is_kill || (*oldest)->kind == EVIDENCE_LIMIT)
+               ? oldest_kill
+               : oldest;
 }
 
 /* Marks that evidence had to go, unless the entry is marked for ever. */

@@ -327,7 +327,9 @@ enum reason_shape term_reason_shape(ErlNifEnv *env, ERL_NIF_TERM reason)
         return REASON_RPC_REPLY;
     if (arity != 2)
         return REASON_OTHER;
-    if (pair[0] == atoms.shutdown)
+    /* error(shutdown), uncaught, is an error all the same. */
+    if (pair[0] == atoms.shutdown &&
+        (enif_is_empty_list(env, pair[1]) || !is_stack(env, pair[1])))
         return REASON_SHUTDOWN;
     if (!is_stack(env, pair[1]))
         return pair[0] == atoms.noproc    ? REASON_NOPROC

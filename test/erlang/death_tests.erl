@@ -264,6 +264,8 @@ stop(_) ->
 port_test_() ->
     testlib:armed([{"a port that is made to close", fun() -> port(because, <<"because">>) end},
                    {"a port that is killed", fun() -> port(kill, <<"killed">>) end},
+                   {"a port that closes with noproc is not one that was dead", fun() -> port(noproc, <<"noproc">>) end},
+                   {"nor is one that lives while its owner ends so", fun port_lives/0},
                    {"a trapped port exit", fun port_trapped/0},
                    {"the port's own end, normal, ends nobody", fun port_normal/0},
                    {"a cascade out of a port", fun port_cascade/0}]).
@@ -276,6 +278,11 @@ port_owner(Trap) ->
                         receive {'EXIT', _, Reason} -> exit(Reason); stop -> ok end
                 end),
     receive {port, Port} -> {Pid, Port} end.
+
+port_lives() ->
+    Pid = spawn(fun() -> _ = open_port({spawn, "cat"}, []), exit(noproc) end),
+    testlib:ended(Pid),
+    ?FIELDS(why(Pid), #{"exit.source" => <<"self_exit">>, "exit.confidence" => <<"observed">>}).
 
 port(Reason, Shown) ->
     {Pid, Port} = port_owner(false),

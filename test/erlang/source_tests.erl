@@ -24,6 +24,7 @@ source_test_() ->
        {"a gen_server that crashes", fun gen_server_crashes/0},
        {"error", fun self_error/0},
        {"error of a BIF", fun self_error_bif/0},
+       {"error(shutdown) is an error", fun self_error_shutdown/0},
        {"throw", fun self_throw/0},
        {"normal", fun normal/0},
        {"link", fun link/0},
@@ -173,6 +174,10 @@ self_error_bif() ->
     Record = end_of(Pid, fun(P) -> P ! go end),
     ?SOURCE(<<"self_error">>, Record),
     ?assertMatch(<<"{badarg,[{erlang,binary_to_atom,[", _/binary>>, get("exit.reason", Record)).
+
+self_error_shutdown() ->
+    ?SOURCE(<<"self_error">>, end_of(testlib:spawn_waiting(), fun(P) -> P ! {error, shutdown} end)),
+    ?SOURCE(<<"self_exit">>, end_of(testlib:spawn_waiting(), fun(P) -> P ! {exit, {shutdown, []}} end)).
 
 self_throw() ->
     Record = end_of(testlib:spawn_waiting(), fun(P) -> P ! {throw, ball} end),

@@ -292,6 +292,15 @@ static void a_trapped_exit_is_inferred(void **state)
           AMBIGUOUS(EXIT_SIGNAL, 1),
           .listed = 2,
           .list = {OF(EXIT_SIGNAL, 1), OF(LINK_TRAPPED, 0)}},
+         {.what = "of several it may be none: what it said itself is listed as well",
+          .exit = {KILLED, .trapping = true},
+          .evidence = {{TRAPPED, KILLED, AGO(9 * S)},
+                       {TRAPPED, KILLED, AGO(5 * S)},
+                       {RAISE, KILLED, AGO(S)}},
+          .count = 3,
+          AMBIGUOUS(LINK_TRAPPED, 1),
+          .listed = 3,
+          .list = {OF(LINK_TRAPPED, 1), OF(LINK_TRAPPED, 0), OF(SELF_EXIT, 2)}},
          {.what = "it said so itself, with the same reason: why, the message tells",
           .exit = {BOOM, .trapping = true},
           .evidence = {{TRAPPED, BOOM, AGO(2 * S)}, {EXIT, BOOM, AGO(S)}},
@@ -470,6 +479,33 @@ static void what_a_stack_proves(void **state)
           AMBIGUOUS(LINK_TRAPPED, 0),
           .listed = 2,
           .list = {OF(LINK_TRAPPED, 0), OF(EXIT_SIGNAL, 1)}},
+         {.what = "the parent's exit or the kill that followed: not its own doing",
+          .exit = {KILLED, .trapping = true},
+          .evidence = {{TRAPPED, .is_parent = true, KILLED, AGO(4 * S)},
+                       {TRAPPED, KILLED, AGO(3 * S)},
+                       {KILLER, AGO(2 * S)},
+                       {RAISE, .from_parent = true, KILLED, AGO(S)}},
+          .count = 4,
+          AMBIGUOUS(LINK_TRAPPED, 0),
+          .listed = 2,
+          .list = {OF(LINK_TRAPPED, 0), OF(KILL, 2)}},
+         {.what = "a trapped exit that it may have followed, or a kill",
+          .exit = {KILLED, .trapping = true},
+          .evidence = {{TRAPPED, KILLED, AGO(3 * S)}, {KILLER, AGO(S)}, {EXIT, KILLED, AGO(2 * S)}},
+          .count = 3,
+          AMBIGUOUS(KILL, 1),
+          .listed = 3,
+          .list = {OF(KILL, 1), OF(LINK_TRAPPED, 0), OF(SELF_EXIT, 2)}},
+         {.what = "one without a link is its own parent",
+          .exit = {BOOM, .trapping = true},
+          .evidence = {{SIGNAL, .is_parent = true, BOOM, AGO(3 * S)},
+                       {SIGNAL, .is_self = true, BOOM, AGO(2 * S)},
+                       {TRAPPED, BOOM, AGO(2 * S)},
+                       {RAISE, .from_parent = true, BOOM, AGO(S)}},
+          .count = 4,
+          AMBIGUOUS(SELF_EXIT, 1),
+          .listed = 2,
+          .list = {OF(SELF_EXIT, 1), OF(EXIT_SIGNAL, 0)}},
          {.what = "no evidence of the parent's: then what there is",
           .exit = {BOOM, .trapping = true},
           .evidence = {{TRAPPED, BOOM, AGO(2 * S)}, {RAISE, .from_parent = true, BOOM, AGO(S)}},
@@ -693,24 +729,43 @@ static struct verdict restated(const struct exit_facts *exit, const struct evide
 
         qsort(ended, ends, sizeof(*ended), by_time);
         own_first = own.evidence != NONE && own.time_ns > ended[0].time_ns;
+        if (!own_first)
+            for (size_t i = 0; i < ends; i++)
+                list[listed++] = ended[i];
+        if (own.evidence != NONE) {
+            /* What it trapped and may have followed; and its own word, unless the stack shows that it did. */
+            bool of_parent = false;
+
+            qsort(prompted, prompts, sizeof(*prompted), by_time_latest);
+            for (size_t i = 0; i < prompts; i++)
+                of_parent = of_parent || all[prompted[i].evidence].is_parent ||
+                            all[prompted[i].evidence].is_self;
+            of_parent = of_parent && all[own.evidence].from_parent;
+            for (size_t i = 0; i < prompts; i++)
+                if (!of_parent || all[prompted[i].evidence].is_parent ||
+                    all[prompted[i].evidence].is_self)
+                    list[listed++] = prompted[i];
+            if (!of_parent)
+                list[listed++] = own;
+        }
         if (own_first)
-            list[listed++] = own;
-        for (size_t i = 0; i < ends; i++)
-            list[listed++] = ended[i];
-        if (own.evidence != NONE && !own_first)
-            list[listed++] = own;
+            for (size_t i = 0; i < ends; i++)
+                list[listed++] = ended[i];
     } else if (prompts > 0) {
         bool proven = own.evidence != NONE && all[own.evidence].from_parent, of_parent = false;
 
         qsort(prompted, prompts, sizeof(*prompted), by_time_latest);
         for (size_t i = 0; i < prompts; i++)
-            of_parent = of_parent || all[prompted[i].evidence].is_parent;
+            of_parent = of_parent || all[prompted[i].evidence].is_parent ||
+                        all[prompted[i].evidence].is_self;
         /* That it was the parent proves something where there is anything of the parent's. */
         proven = certain = proven && of_parent;
         for (size_t i = 0; i < prompts; i++)
-            if (!proven || all[prompted[i].evidence].is_parent)
+            if (!proven || all[prompted[i].evidence].is_parent ||
+                all[prompted[i].evidence].is_self)
                 list[listed++] = prompted[i];
-        if (!proven && (exit->shape == REASON_SHUTDOWN || exit->shape == REASON_NORMAL))
+        if (!proven && (exit->shape == REASON_SHUTDOWN || exit->shape == REASON_NORMAL ||
+                        (listed > 1 && own.evidence != NONE)))
             list[listed++] = own;
     } else if (own.evidence != NONE || own.source != CORONER_SOURCE_SELF_EXIT) {
         list[listed++] = own;

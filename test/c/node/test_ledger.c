@@ -263,6 +263,34 @@ static void the_oldest_evidence_makes_room_and_leaves_a_mark(void **state)
     assert_in_range(entry->evicted_s, LEDGER_EVIDENCE + 3, LEDGER_EVIDENCE + 4);
     entry_free(entry);
 
+    /* A kill stays, however many others come between it and the end. */
+    born(ledger, pid);
+    assert_true(leave(ledger, pid, EVIDENCE_SIGNAL, fake_pid(2), 1));
+    for (uint64_t mark = 2; mark <= LEDGER_EVIDENCE + 3; mark++) {
+        struct evidence *kill = evidence_new(EVIDENCE_SIGNAL, mark);
+
+        assert_non_null(kill);
+        kill->from = fake_pid(3);
+        kill->print.hash = mark;
+        kill->is_kill = mark == 3;
+        assert_true(ledger_evidence(ledger, pid, kill));
+    }
+    entry = EXIT_WITH(ledger, pid, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 3);
+    entry_free(entry);
+    /* Of kills alone, the oldest goes. */
+    born(ledger, pid);
+    for (uint64_t mark = 1; mark <= LEDGER_EVIDENCE + 1; mark++) {
+        struct evidence *kill = evidence_new(EVIDENCE_SIGNAL, mark);
+
+        assert_non_null(kill);
+        kill->from = fake_pid(3);
+        kill->print.hash = mark;
+        kill->is_kill = true;
+        assert_true(ledger_evidence(ledger, pid, kill));
+    }
+    entry = EXIT_WITH(ledger, pid, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2);
+    entry_free(entry);
+
     /* A trapped exit that takes the place of its own link's evidence needs no room. */
     born(ledger, pid);
     leave(ledger, pid, EVIDENCE_LINKED, fake_pid(2), 1);
