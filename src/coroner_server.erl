@@ -2,7 +2,7 @@
 -module(coroner_server).
 -behaviour(gen_server).
 
--export([start_link/1, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([start_link/1, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 -export([check/0, pause/0, resume/0, is_armed/0, rearm/0, disarm/0]).
 
 -record(state, {options :: coroner_options:options(), % as they were given
@@ -148,3 +148,8 @@ renamed(State) ->
 terminate(_Reason, #state{watch = Watch}) ->
     _ = is_armed() andalso coroner_watch:stop(Watch),
     disarm().
+
+%% What an upgrade calls while this process is suspended: without it OTP takes the upgrade for failed.
+-spec code_change(term(), #state{}, term()) -> {ok, #state{}}.
+code_change(_Version, State, _Extra) ->
+    {ok, State}.
