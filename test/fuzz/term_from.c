@@ -338,7 +338,7 @@ static void operate(struct machine *machine)
         /* A list as long as it likes. */
         ERL_NIF_TERM head = pop(machine), tail = count & 1 ? pop(machine) : SHIM_NIL;
 
-        push(machine, shim_repeat(env, head, 1 + bytes_u32(&machine->bytes) / (1U << count * 4), tail));
+        push(machine, shim_repeat(env, head, (uint64_t)1 + bytes_u32(&machine->bytes) / (1U << count * 4), tail));
         return;
     }
     case 28: {
