@@ -57,4 +57,10 @@ static inline const uint8_t *bytes_run(struct bytes *bytes, size_t most, size_t 
 #define must(condition) ((condition) ? (void)0 : must_not(#condition, __FILE__, __LINE__))
 _Noreturn void must_not(const char *condition, const char *file, int line);
 
+/**
+ * reached(amount): says how much there was of something that has a bound, in steps of at most 4096: an input that has more of
+ * it than any before is one to go on from.
+ */
+void reached(size_t amount);
+
 #endif
