@@ -239,7 +239,8 @@ static void put_uint(struct encoder *to, struct map *map, enum wire_key key, uin
 {
     put_key(to, map, key);
     to->json += 23; /* 20 digits, in quotes when above 2^53, comma */
-    cbor_put_uint(to->cbor, value);
+    /* wire.h has no larger ones, and the daemon refuses the frame; a child's time limit is any integer. */
+    cbor_put_uint(to->cbor, value <= INT64_MAX ? value : INT64_MAX);
 }
 
 static void put_bool(struct encoder *to, struct map *map, enum wire_key key, bool value)
@@ -337,6 +338,11 @@ static void who_text(const struct encoder *to, const struct who *who, struct tex
 {
     const struct function *call = intern_function_of(to->intern, who->initial_call);
 
+    /* As the sibling that a supervisor could not start again: it has no pid. */
+    if (who->pid == NO_WORD) {
+        text_puts(into, "a process that was not seen");
+        return;
+    }
     if (who->name != NO_WORD) {
         name_capped(to, who->name, true, into);
         text_put_char(into, ' ');

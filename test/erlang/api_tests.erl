@@ -290,11 +290,8 @@ status() ->
     ?assert(Snapshot > 20),
     ?assertEqual(length(processes()), Processes),
     ?assertEqual(<<"no ingest socket is set">>, Error),
-    %% Another tool takes a pattern: it shows.
-    1 = erlang:trace_pattern({erlang, exit, 2}, false, [meta]),
-    ?assertMatch(#{trace := disarmed}, coroner:status()),
-    ok = coroner:stop(),
-    testlib:start_armed().
+    %% What other tools do to the tracer, and what shows of it then, sharing_tests and session_tests have.
+    #{gaps := 0} = coroner:status().
 
 sync() ->
     _ = killed(),

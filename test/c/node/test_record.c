@@ -3,6 +3,7 @@
 #include "decode.h"
 #include "names_fake.h"
 #include "record.h"
+#include "supervision.h"
 #include "wire.h"
 
 #define INCARNATION "6a1f0c2be5d94c11"
@@ -410,6 +411,38 @@ static void every_source_has_a_record(void **state)
     intern_free(intern);
 }
 
+/*
+ * A supervisor may give up on a child that it could not start again, which then has no pid, and its children may have any integer
+ * as their time limit: the daemon refuses a frame with one of 2^63.
+ */
+static void a_child_without_pid_and_any_time_limit(void **state)
+{
+    struct intern *intern = intern_new();
+    struct record *record = record_new();
+    cbor_item_t *item, *origin;
+
+    (void)state;
+    record->source = CORONER_SOURCE_SUPERVISOR_SHUTDOWN;
+    record->shape = REASON_SHUTDOWN;
+    record->who.pid = fake_pid(1);
+    record->act = act_new();
+    record->act->by = (struct who){.pid = fake_pid(2), .name = fake_atom("sup")};
+    record->act->supervision = memory_zalloc(sizeof(*record->act->supervision));
+    atomic_init(&record->act->supervision->holders, 1);
+    record->act->supervision->why = WHY_INTENSITY;
+    record->act->supervision->timeout_ms = UINT64_C(1) << 63;
+    item = encoded(record, intern);
+    origin = decode_at(item, WIRE_KEY_origin);
+    assert_true(decode_is(decode_at(item, WIRE_KEY_message),
+                          "<0.1.0> exited shutdown: shut down by its supervisor sup <0.2.0>, having restarted too "
+                          "often; the last to end was a process that was not seen"));
+    assert_null(decode_at(origin, WIRE_KEY_sibling));
+    assert_int_equal(decode_uint(decode_at(origin, WIRE_KEY_timeout_ms)), INT64_MAX);
+    cbor_decref(&item);
+    record_drop(record);
+    intern_free(intern);
+}
+
 /* --- records that want to be too large
  * ---------------------------------------------------------------- */
 
@@ -662,6 +695,7 @@ int main(void)
         TEST(the_story_of_the_proxy),
         TEST(an_exit_of_its_own_doing),
         TEST(every_source_has_a_record),
+        TEST(a_child_without_pid_and_any_time_limit),
         TEST(the_largest_records_fit),
         TEST(random_records_fit),
         TEST(too_little_room_is_said),
