@@ -154,5 +154,5 @@ family() ->
 
 child() ->
     receive {siblings, Siblings} -> ok end,
-    _ = [catch link(Sibling) || Sibling <- Siblings, Sibling > self()],
+    _ = [link(Sibling) || Sibling <- Siblings, Sibling > self()],
     receive never -> ok end.
