@@ -132,7 +132,8 @@ because(<<"purge">>, #{operation := Load}) when Load =:= <<"load">>; Load =:= <<
 because(<<"purge">>, _) -> ["purge requested by {by}{site}"];
 because(<<"supervisor_shutdown">>, Cause) ->
     why(Cause) ++ ["it was the supervisor's child {child}[, which had {timeout_ms} ms to stop]"];
-because(<<"supervisor_", _/binary>>, Cause) -> why(Cause) ++ ["it was the supervisor's child {child}"];
+because(Kill, Cause) when Kill =:= <<"supervisor_brutal_kill">>; Kill =:= <<"supervisor_timeout_kill">> ->
+    why(Cause) ++ ["it was the supervisor's child {child}"];
 because(<<"application_stop">>, #{by_name := <<"SIGTERM">>}) -> ["the node was sent SIGTERM"];
 because(<<"application_stop">>, _) -> ["stop requested by {by}{site}"];
 because(<<"node_stop">>, #{by_name := <<"SIGTERM">>}) ->
@@ -215,19 +216,23 @@ process(Pid, Name, Call, Cause) ->
     end.
 
 site(Cause) ->
-    Function = case Cause of
-                   %% That exit/2 was called is in the sentence.
-                   #{source := Source, by_function := <<"erlang:exit/", _/binary>>}
-                     when Source =:= <<"kill">>; Source =:= <<"exit_signal">> -> [];
-                   #{by_function := Called} -> Called;
-                   _ -> []
-               end,
+    Function = function(Cause),
     case Cause of
         #{by_call := Call} ->
             ["  (", Call, place(Cause), [[" ", 16#2192, " ", Function] || Function =/= []], $)];
         _ ->
             [["  (", Function, $)] || Function =/= []]
     end.
+
+%% That exit/2 was called is in the sentence. (No pattern for the beginning of a binary: what OTP 25's compiler makes of it
+%% does not load into OTP 29.)
+function(#{source := Source, by_function := Function}) when Source =:= <<"kill">>; Source =:= <<"exit_signal">> ->
+    case binary:match(Function, <<"erlang:exit/">>) of
+        {0, _} -> [];
+        _ -> Function
+    end;
+function(#{by_function := Function}) -> Function;
+function(_) -> [].
 
 place(#{by_file := File, by_line := Line}) -> [", ", File, $:, integer_to_list(Line)];
 place(#{by_file := File}) -> [", ", File];
