@@ -187,6 +187,8 @@ static const struct caps caps_of_level[] = {
     {.name = 255, .reason = 1024, .ancestors = 8, .hops = 16, .frames = 12, .candidates = 8},
     {.name = 120, .reason = 512, .ancestors = 4, .hops = 6, .frames = 6, .candidates = 4},
     {.name = 40, .reason = 160, .ancestors = 1, .hops = 2, .frames = 2, .candidates = 2},
+    /* With this any record fits, also one that holds all there can be, made of what JSON escapes. */
+    {.name = 16, .reason = 80, .ancestors = 1, .hops = 2, .frames = 1, .candidates = 1},
 };
 
 #define LEVELS (sizeof(caps_of_level) / sizeof(caps_of_level[0]))
@@ -379,7 +381,8 @@ static void site_text(const struct encoder *to, const struct act *act, struct te
 }
 
 /* Another node's process, or a dead one of this, as a record shows it. */
-static void target_text(const struct detail *detail, const char *before, struct text_writer *into)
+static void target_text(const struct encoder *to, const struct detail *detail, const char *before,
+                        struct text_writer *into)
 {
     if (detail == NULL || (detail->target == NO_WORD && !detail->has_remote_target))
         return;
@@ -391,7 +394,7 @@ static void target_text(const struct detail *detail, const char *before, struct 
     /* The node's number in <1234.5.6> is known to this VM alone, and only for a while. */
     text_put_char(into, '<');
     if (detail->node != NO_WORD)
-        name_atom(detail->node, false, into);
+        name_capped(to, detail->node, false, into);
     text_put_char(into, '.');
     text_put_uint(into, detail->target_number);
     text_put_char(into, '.');
@@ -524,7 +527,7 @@ static void cause_text(const struct encoder *to, const struct record *record,
         return;
     case CORONER_SOURCE_NOPROC:
         text_puts(into, "it linked to a process that was dead");
-        target_text(record->detail, " ", into);
+        target_text(to, record->detail, " ", into);
         return;
     case CORONER_SOURCE_NOCONNECTION:
     case CORONER_SOURCE_REMOTE_LINK:
@@ -537,7 +540,7 @@ static void cause_text(const struct encoder *to, const struct record *record,
             text_puts(into, ": ");
             name_capped(to, record->detail->node, false, into);
         }
-        target_text(record->detail, ", ", into);
+        target_text(to, record->detail, ", ", into);
         return;
     case CORONER_SOURCE_SELF_EXIT:
         text_puts(into, "by itself");
@@ -699,7 +702,7 @@ static void put_detail(struct encoder *to, struct map *map, const struct detail 
     put_pid(to, map, WIRE_KEY_port, detail->port);
     if (detail->title != NO_WORD)
         put_name(to, map, title_key(detail->title), detail->title);
-    target_text(detail, "", &text);
+    target_text(to, detail, "", &text);
     if (text.used > 0)
         put_string(to, map, WIRE_KEY_target, buffer);
     put_name(to, map, WIRE_KEY_node, detail->node);

@@ -3,7 +3,8 @@
 
 #include "bytes.h"
 
-/* libFuzzer takes what stands in this section for code that was reached, and clears it before each input. */
+/* libFuzzer takes what stands in this section for code that was reached, and clears it before each
+ * input. */
 static uint8_t amounts[4096] __attribute__((section("__libfuzzer_extra_counters")));
 
 void reached(size_t amount)

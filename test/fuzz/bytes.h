@@ -11,7 +11,8 @@ struct bytes {
     size_t left;
 };
 
-/** bytes_u8(bytes), bytes_u16(bytes), bytes_u32(bytes), bytes_u64(bytes): the next number, big-endian. */
+/** bytes_u8(bytes), bytes_u16(bytes), bytes_u32(bytes), bytes_u64(bytes): the next number,
+ * big-endian. */
 static inline uint8_t bytes_u8(struct bytes *bytes)
 {
     if (bytes->left == 0)
@@ -41,7 +42,8 @@ static inline uint64_t bytes_u64(struct bytes *bytes)
     return high << 32 | bytes_u32(bytes);
 }
 
-/** bytes_run(bytes, most, length): the next up to ${most} bytes, and in ${length} how many there are. */
+/** bytes_run(bytes, most, length): the next up to ${most} bytes, and in ${length} how many there
+ * are. */
 static inline const uint8_t *bytes_run(struct bytes *bytes, size_t most, size_t *length)
 {
     const uint8_t *run = bytes->at;
@@ -53,13 +55,14 @@ static inline const uint8_t *bytes_run(struct bytes *bytes, size_t most, size_t 
     return run;
 }
 
-/** must(condition): ends the program, with the place, when ${condition} does not hold; the fuzzer keeps what led to it. */
+/** must(condition): ends the program, with the place, when ${condition} does not hold; the fuzzer
+ * keeps what led to it. */
 #define must(condition) ((condition) ? (void)0 : must_not(#condition, __FILE__, __LINE__))
 _Noreturn void must_not(const char *condition, const char *file, int line);
 
 /**
- * reached(amount): says how much there was of something that has a bound, in steps of at most 4096: an input that has more of
- * it than any before is one to go on from.
+ * reached(amount): says how much there was of something that has a bound, in steps of at most 4096:
+ * an input that has more of it than any before is one to go on from.
  */
 void reached(size_t amount);
 

@@ -1,6 +1,7 @@
 /*
- * Any facts and any evidence, sensible or not: the verdict keeps the promises of attribution.h, does not depend on the
- * order of the evidence, and lists no evidence that cannot have been the cause.
+ * Any facts and any evidence, sensible or not: the verdict keeps the promises of attribution.h,
+ * does not depend on the order of the evidence, and lists no evidence that cannot have been the
+ * cause.
  */
 #include <string.h>
 
@@ -101,8 +102,8 @@ static bool can_have_caused(const struct exit_facts *facts, const struct evidenc
     }
 }
 
-static void check_cause(const struct exit_facts *facts, const struct evidence_facts *all, size_t count,
-                        uint8_t source, int evidence)
+static void check_cause(const struct exit_facts *facts, const struct evidence_facts *all,
+                        size_t count, uint8_t source, int evidence)
 {
     must(source < CORONER_SOURCE_COUNT);
     must(evidence == ATTRIBUTION_NO_EVIDENCE || (evidence >= 0 && (size_t)evidence < count));
@@ -110,8 +111,8 @@ static void check_cause(const struct exit_facts *facts, const struct evidence_fa
         must(can_have_caused(facts, &all[evidence]));
 }
 
-static void check_verdict(const struct exit_facts *facts, const struct evidence_facts *all, size_t count,
-                          const struct verdict *verdict)
+static void check_verdict(const struct exit_facts *facts, const struct evidence_facts *all,
+                          size_t count, const struct verdict *verdict)
 {
     must(verdict->confidence < CORONER_CONFIDENCE_COUNT);
     must(verdict->candidates <= ATTRIBUTION_CANDIDATES);
@@ -135,9 +136,11 @@ static void check_verdict(const struct exit_facts *facts, const struct evidence_
                      ? one->source != verdict->candidate[j].source
                      : one->evidence != verdict->candidate[j].evidence);
     }
-    /* With evidence gone nothing is certain, but that it was done, or that the VM found its heap too large. */
+    /* With evidence gone nothing is certain, but that it was done, or that the VM found its heap
+     * too large. */
     if (facts->evidence_lost && verdict->confidence == CORONER_CONFIDENCE_OBSERVED)
-        must(verdict->source == CORONER_SOURCE_NORMAL || verdict->source == CORONER_SOURCE_MAX_HEAP_SIZE);
+        must(verdict->source == CORONER_SOURCE_NORMAL ||
+             verdict->source == CORONER_SOURCE_MAX_HEAP_SIZE);
 }
 
 /* The same verdict of the same evidence in another order: `from[i]` is where piece i was before. */
@@ -154,8 +157,8 @@ static void check_same(const struct verdict *verdict, const struct verdict *othe
 #undef BEFORE
 }
 
-static void check_order(const struct exit_facts *facts, const struct evidence_facts *all, size_t count,
-                        const struct verdict *verdict, uint64_t seed)
+static void check_order(const struct exit_facts *facts, const struct evidence_facts *all,
+                        size_t count, const struct verdict *verdict, uint64_t seed)
 {
     struct evidence_facts shuffled[EVIDENCE_MAX + 1];
     struct verdict other;

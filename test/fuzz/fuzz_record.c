@@ -1,6 +1,7 @@
 /*
- * Any record: on the wire it is one map of CBOR with the keys of wire.h, and as JSON it stays within its bound, whatever
- * names, texts and lists it has. The names come through term.c, out of the model of the VM.
+ * Any record: on the wire it is one map of CBOR with the keys of wire.h, and as JSON it stays
+ * within its bound, whatever names, texts and lists it has. The names come through term.c, out of
+ * the model of the VM.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -44,9 +45,7 @@ static term_word pid_from(struct parts *parts)
 {
     uint8_t byte = bytes_u8(&parts->bytes);
 
-    return byte == 0      ? NO_WORD
-           : byte == 0xff ? shim_pid(UINT64_MAX >> 4)
-                          : shim_pid(byte);
+    return byte == 0 ? NO_WORD : byte == 0xff ? shim_pid(UINT64_MAX >> 4) : shim_pid(byte);
 }
 
 static uint32_t function_from(struct parts *parts)
@@ -68,9 +67,8 @@ static uint64_t number_from(struct parts *parts)
 
 static struct who who_from(struct parts *parts)
 {
-    return (struct who){.pid = pid_from(parts),
-                        .name = atom_from(parts),
-                        .initial_call = function_from(parts)};
+    return (struct who){
+        .pid = pid_from(parts), .name = atom_from(parts), .initial_call = function_from(parts)};
 }
 
 /* One of the texts over and over, up to `most` bytes; NULL now and then. */
@@ -223,11 +221,12 @@ static struct record *record_from(struct parts *parts)
             (void)detail_hold(record->candidates[i].detail);
             continue;
         }
-        record->candidates[i] = (struct record_candidate){.source = how % CORONER_SOURCE_COUNT,
-                                                          .via = who_from(parts),
-                                                          .act = act_from(parts),
-                                                          .detail = detail_from(parts, how % CORONER_SOURCE_COUNT),
-                                                          .seq = number_from(parts)};
+        record->candidates[i] =
+            (struct record_candidate){.source = how % CORONER_SOURCE_COUNT,
+                                      .via = who_from(parts),
+                                      .act = act_from(parts),
+                                      .detail = detail_from(parts, how % CORONER_SOURCE_COUNT),
+                                      .seq = number_from(parts)};
     }
     return record;
 }
@@ -271,10 +270,10 @@ static void parts_begin(struct parts *parts)
         uint8_t how = bytes_u8(&parts->bytes);
         struct text *file;
 
-        parts->functions[i] =
-            intern_function(parts->intern, (struct function){.module = parts->atoms[how & 3],
-                                                             .name = parts->atoms[how >> 2 & 3],
-                                                             .arity = how >> 4 == 15 ? 255 : how >> 4});
+        parts->functions[i] = intern_function(
+            parts->intern, (struct function){.module = parts->atoms[how & 3],
+                                             .name = parts->atoms[how >> 2 & 3],
+                                             .arity = how >> 4 == 15 ? 255 : how >> 4});
         parts->files[i] = INTERN_NONE;
         if ((file = text_from(parts, FILE_ROOM - 1)) != NULL && file->length > 0)
             parts->files[i] = intern_file(parts->intern, file->bytes, file->length);
@@ -304,8 +303,8 @@ static void check_record(const struct record *record, const struct intern *inter
     if (length > RECORD_JSON_MAX)
         fprintf(stderr, "%zu bytes of JSON\n", length);
     must(length <= RECORD_JSON_MAX);
-    reached(length / 16);
-    reached(1000 + cbor.used / 16);
+    reached(length / 128);
+    reached(1000 + cbor.used / 128);
     must(is_clean_utf8(json, length));
     exit = decode_at(item, WIRE_KEY_exit);
     must(decode_is(decode_at(exit, WIRE_KEY_source), sources[record->source]));
@@ -335,7 +334,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    /* Making new tables for each input takes longer than all else; a record does not show what others left in them. */
+    /* Making new tables for each input takes longer than all else; a record does not show what
+     * others left in them. */
     static struct intern *intern;
     static unsigned used;
     struct parts parts = {.bytes = {.at = data, .left = size}};

@@ -50,7 +50,7 @@ static _Noreturn void refuse(const char *name)
 
 #undef ERL_NIF_API_FUNC_DECL
 #define ERL_NIF_API_FUNC_DECL(result, name, arguments)                                             \
-    __attribute__((weak)) result name arguments                                                   \
+    __attribute__((weak)) result name arguments                                                    \
     {                                                                                              \
         refuse(#name);                                                                             \
     }                                                                                              \

@@ -51,7 +51,7 @@ uint64_t shim_budget(uint64_t allowed)
     return were;
 }
 
-/* --- memory ------------------------------------------------------------------------------------------- */
+/* --- memory --- */
 
 static ErlNifEnv *environment_new(void)
 {
@@ -117,7 +117,7 @@ void shim_end(ErlNifEnv *env)
     must(environments == environments_of_load);
 }
 
-/* --- terms ---------------------------------------------------------------------------------------------- */
+/* --- terms --- */
 
 ERL_NIF_TERM shim_atom(const char *name, size_t length)
 {
@@ -266,7 +266,8 @@ ERL_NIF_TERM shim_odd_reference(ErlNifEnv *env, const uint8_t *external, size_t 
     return odd(env, SHIM_REFERENCE, external, length);
 }
 
-ERL_NIF_TERM shim_reference(ErlNifEnv *env, ERL_NIF_TERM node, unsigned count, const uint32_t *words)
+ERL_NIF_TERM shim_reference(ErlNifEnv *env, ERL_NIF_TERM node, unsigned count,
+                            const uint32_t *words)
 {
     struct shim_box *box = new_box(env, SHIM_REFERENCE);
 
@@ -282,7 +283,8 @@ ERL_NIF_TERM shim_fun(ErlNifEnv *env, const uint8_t *printed, size_t length)
     return odd(env, SHIM_FUN, printed, length);
 }
 
-ERL_NIF_TERM shim_binary(ErlNifEnv *env, const uint8_t *data, size_t length, uint64_t size, unsigned bits)
+ERL_NIF_TERM shim_binary(ErlNifEnv *env, const uint8_t *data, size_t length, uint64_t size,
+                         unsigned bits)
 {
     struct shim_box *box = new_box(env, SHIM_BINARY);
 
@@ -334,18 +336,25 @@ ERL_NIF_TERM shim_map(ErlNifEnv *env, const ERL_NIF_TERM *pairs, size_t length, 
     return many(env, SHIM_MAP, pairs, length, size);
 }
 
-/* --- erl_nif.h: looking ------------------------------------------------------------------------------------ */
+/* --- erl_nif.h: looking --- */
 
 ErlNifTermType enif_term_type(ErlNifEnv *env, ERL_NIF_TERM term)
 {
     static const ErlNifTermType types[] = {
-        [SHIM_ATOM] = ERL_NIF_TERM_TYPE_ATOM,        [SHIM_SMALL] = ERL_NIF_TERM_TYPE_INTEGER,
-        [SHIM_PID] = ERL_NIF_TERM_TYPE_PID,          [SHIM_PORT] = ERL_NIF_TERM_TYPE_PORT,
-        [SHIM_EMPTY] = ERL_NIF_TERM_TYPE_LIST,       [SHIM_BIGNUM] = ERL_NIF_TERM_TYPE_INTEGER,
-        [SHIM_FLOAT] = ERL_NIF_TERM_TYPE_FLOAT,      [SHIM_REMOTE_PID] = ERL_NIF_TERM_TYPE_PID,
-        [SHIM_REFERENCE] = ERL_NIF_TERM_TYPE_REFERENCE, [SHIM_FUN] = ERL_NIF_TERM_TYPE_FUN,
-        [SHIM_BINARY] = ERL_NIF_TERM_TYPE_BITSTRING, [SHIM_CELL] = ERL_NIF_TERM_TYPE_LIST,
-        [SHIM_TUPLE] = ERL_NIF_TERM_TYPE_TUPLE,      [SHIM_MAP] = ERL_NIF_TERM_TYPE_MAP,
+        [SHIM_ATOM] = ERL_NIF_TERM_TYPE_ATOM,
+        [SHIM_SMALL] = ERL_NIF_TERM_TYPE_INTEGER,
+        [SHIM_PID] = ERL_NIF_TERM_TYPE_PID,
+        [SHIM_PORT] = ERL_NIF_TERM_TYPE_PORT,
+        [SHIM_EMPTY] = ERL_NIF_TERM_TYPE_LIST,
+        [SHIM_BIGNUM] = ERL_NIF_TERM_TYPE_INTEGER,
+        [SHIM_FLOAT] = ERL_NIF_TERM_TYPE_FLOAT,
+        [SHIM_REMOTE_PID] = ERL_NIF_TERM_TYPE_PID,
+        [SHIM_REFERENCE] = ERL_NIF_TERM_TYPE_REFERENCE,
+        [SHIM_FUN] = ERL_NIF_TERM_TYPE_FUN,
+        [SHIM_BINARY] = ERL_NIF_TERM_TYPE_BITSTRING,
+        [SHIM_CELL] = ERL_NIF_TERM_TYPE_LIST,
+        [SHIM_TUPLE] = ERL_NIF_TERM_TYPE_TUPLE,
+        [SHIM_MAP] = ERL_NIF_TERM_TYPE_MAP,
     };
 
     (void)env;
@@ -630,7 +639,7 @@ ERL_NIF_TERM enif_make_list_from_array(ErlNifEnv *env, const ERL_NIF_TERM array[
     return SHIM_NIL;
 }
 
-/* --- erl_nif.h: what may take long ------------------------------------------------------------------------- */
+/* --- erl_nif.h: what may take long --- */
 
 /* -1, 0 or 1; numbers of one sign and size are told apart from their most significant byte on. */
 static int compare(const struct shim_box *a, const struct shim_box *b)
@@ -837,8 +846,8 @@ void enif_release_binary(ErlNifBinary *binary)
     binaries--;
 }
 
-size_t enif_binary_to_term(ErlNifEnv *env, const unsigned char *data, size_t size, ERL_NIF_TERM *term,
-                           unsigned int options)
+size_t enif_binary_to_term(ErlNifEnv *env, const unsigned char *data, size_t size,
+                           ERL_NIF_TERM *term, unsigned int options)
 {
     struct shim_box *box;
 

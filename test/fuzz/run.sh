@@ -39,7 +39,7 @@ for target in "$@"; do
         ;;
     merge)
         kept=$(mktemp -d)
-        "$program" "${options[@]}" -artifact_prefix=$work/$target- -merge=1 "$kept" "$corpus" "$found" >"$log" 2>&1
+        "$program" "${options[@]}" -artifact_prefix=$work/$target- -use_counters=0 -merge=1 "$kept" "$corpus" "$found" >"$log" 2>&1
         status=$?
         if [ $status = 0 ]; then
             rm -rf "$corpus"

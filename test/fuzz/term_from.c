@@ -5,7 +5,8 @@
 
 #define STACK 64
 #define OPERATIONS 600 /* of one input, or a long one takes long */
-#define READABLE 256   /* bytes of a binary that may be read: coroner says that it looks at no more */
+/* Bytes of a binary that may be read: coroner says that it looks at no more. */
+#define READABLE 256
 
 struct machine {
     ErlNifEnv *env;
@@ -62,10 +63,33 @@ static uint32_t point_from(struct bytes *bytes, unsigned width)
 
 ERL_NIF_TERM term_atom_from(struct bytes *bytes)
 {
-    static const char *const odd[] = {"", " ", "'", "\\", "\n", "a b", "Abc", "_", "end", "a@b", "@",
-                                      "\x7f", "\xc2\x80", "\xc2\x9f", "\xc3\xbc", "\xce\xbb",
-                                      "\xe2\x82\xac", "\xf0\x9f\x92\x80", "-f/1-fun-0-", "<0.1.2>", "#Port<0.1>",
-                                      "file", "line", "init", "cat /etc/passwd", "tcp_inet", "tty_sl -c -e"};
+    static const char *const odd[] = {"",
+                                      " ",
+                                      "'",
+                                      "\\",
+                                      "\n",
+                                      "a b",
+                                      "Abc",
+                                      "_",
+                                      "end",
+                                      "a@b",
+                                      "@",
+                                      "\x7f",
+                                      "\xc2\x80",
+                                      "\xc2\x9f",
+                                      "\xc3\xbc",
+                                      "\xce\xbb",
+                                      "\xe2\x82\xac",
+                                      "\xf0\x9f\x92\x80",
+                                      "-f/1-fun-0-",
+                                      "<0.1.2>",
+                                      "#Port<0.1>",
+                                      "file",
+                                      "line",
+                                      "init",
+                                      "cat /etc/passwd",
+                                      "tcp_inet",
+                                      "tty_sl -c -e"};
 #define X(symbol, name) name,
     static const char *const known[] = {CORONER_ATOMS(X)};
 #undef X
@@ -76,8 +100,9 @@ ERL_NIF_TERM term_atom_from(struct bytes *bytes)
     size_t count;
 
     if (width == 3) {
-        const char *one = (how & 4) != 0 ? known[(how >> 3) * 4 % (sizeof(known) / sizeof(known[0]))]
-                                         : odd[(how >> 3) % (sizeof(odd) / sizeof(odd[0]))];
+        const char *one = (how & 4) != 0
+                              ? known[(how >> 3) * 4 % (sizeof(known) / sizeof(known[0]))]
+                              : odd[(how >> 3) % (sizeof(odd) / sizeof(odd[0]))];
 
         return shim_atom(one, strlen(one));
     }
@@ -276,7 +301,8 @@ static void operate(struct machine *machine)
         return;
     case 12:
         run = bytes_run(&machine->bytes, bytes_u8(&machine->bytes), &length);
-        push(machine, count & 1 ? shim_odd_pid(env, run, length) : shim_odd_reference(env, run, length));
+        push(machine,
+             count & 1 ? shim_odd_pid(env, run, length) : shim_odd_reference(env, run, length));
         return;
     case 13: {
         uint8_t printed[1536];
@@ -338,7 +364,9 @@ static void operate(struct machine *machine)
         /* A list as long as it likes. */
         ERL_NIF_TERM head = pop(machine), tail = count & 1 ? pop(machine) : SHIM_NIL;
 
-        push(machine, shim_repeat(env, head, (uint64_t)1 + bytes_u32(&machine->bytes) / (1U << count * 4), tail));
+        push(machine,
+             shim_repeat(env, head, (uint64_t)1 + bytes_u32(&machine->bytes) / (1U << count * 4),
+                         tail));
         return;
     }
     case 28: {
@@ -347,7 +375,8 @@ static void operate(struct machine *machine)
 
         for (size_t i = 0; i < 256; i++)
             elements[i] = i % (count + 2) == 0 ? other : one;
-        push(machine, shim_tuple(env, elements, 256, 256 + (int)(bytes_u32(&machine->bytes) % 16776959)));
+        push(machine,
+             shim_tuple(env, elements, 256, 256 + (int)(bytes_u32(&machine->bytes) % 16776959)));
         return;
     }
     case 29: {
