@@ -33,7 +33,7 @@ static enum fit fit_of(const struct exit_facts *facts, const struct evidence_fac
         if (evidence->still_linked)
             return facts->trapping ? FIT_NONE : FIT_SIGNAL;
         /* A port's exit that was trapped leaves the link set; of a process there is TRAPPED for that. */
-        return evidence->kind == EVIDENCE_PORT && facts->trapping ? FIT_TRAPPED : FIT_NONE;
+        return evidence->kind == EVIDENCE_PORT ? FIT_TRAPPED : FIT_NONE;
     case EVIDENCE_TRAPPED:
         return same && facts->time_ns - evidence->time_ns <= ATTRIBUTION_TRAPPED_AGE_NS ? FIT_TRAPPED
                                                                                         : FIT_NONE;

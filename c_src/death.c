@@ -111,12 +111,14 @@ static void suppose_dead(struct coroner *coroner, ErlNifEnv *env, struct weighin
         if (remotes_is_word(links[l]) || ledger_knows(coroner->ledger, links[l]) ||
             (enif_get_local_port(env, links[l], &port) && enif_is_port_alive(env, &port)))
             continue;
-        /* Of one that died while it was linked there is evidence. */
+        /* Of one that died while it was linked there is evidence; out of the wide table it may be older. */
         for (size_t i = 0; i < weighing->count && !told; i++)
             told = (weighing->facts[i].kind == EVIDENCE_LINKED ||
                     weighing->facts[i].kind == EVIDENCE_PORT) &&
-                   (weighing->of[i].evidence != NULL ? weighing->of[i].evidence->from
-                                                     : weighing->of[i].peer->who.pid) == links[l];
+                   (weighing->of[i].evidence != NULL
+                        ? weighing->of[i].evidence->from == links[l]
+                        : weighing->of[i].peer->who.pid == links[l] &&
+                              weighing->of[i].peer->shape == REASON_NOPROC);
         if (!told && (dead = suppose(weighing, EVIDENCE_DEAD)) != NULL)
             dead->detail->target = links[l];
     }

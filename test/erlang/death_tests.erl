@@ -362,12 +362,18 @@ link_with_options() ->
 %% --- noproc -----------------------------------------------------------------------------------------------
 
 noproc_test_() ->
-    testlib:armed([{"link/1 of a dead process", fun link_dead/0}]).
+    testlib:armed([{"link/1 of a dead process", fun() -> link_dead(0) end},
+                   {"link/1 of a dead process that had many links", fun() -> link_dead(100) end}]).
 
-link_dead() ->
-    Dead = testlib:spawn_waiting(),
+link_dead(Links) ->
+    Self = self(),
+    Dead = spawn(fun() ->
+                         Self ! {linked, [spawn_link(testlib, waiting, []) || _ <- lists:seq(1, Links)]},
+                         receive stop -> exit(stopped) end
+                 end),
+    receive {linked, Linked} -> ok end,
     Dead ! stop,
-    testlib:ended(Dead),
+    lists:foreach(fun testlib:ended/1, [Dead | Linked]),
     Pid = spawn(fun() -> receive go -> link(Dead), receive never -> ok end end end),
     Record = end_of(Pid, fun(_) -> Pid ! go end),
     ?FIELDS(Record, #{"exit.source" => <<"noproc">>, "exit.confidence" => <<"observed">>, "origin.target" => text(Dead),

@@ -350,6 +350,9 @@ is_able({helper, _}, {stop_server, Pid, _}, Run) -> lists:member(type(Pid, Run),
 is_able({helper, _}, Action, _) ->
     is_code_action(Action) orelse lists:member(element(1, Action), [signal, terminate_child, exit_port]);
 is_able(_, {Name, _, _}, _) when Name =:= stop_server; Name =:= terminate_child -> false;
+%% A child that trapped would never end for its supervisor, which would wait for ever.
+is_able(Pid, {trap, _}, #run{table = Table}) when is_map_key(Pid, Table) ->
+    not is_map_key(supervisor, (map_get(Pid, Table))#process.spec) andalso type(Pid, #run{table = Table}) =/= supervisor;
 is_able(Driver, Action, _) when Driver =:= self() -> lists:member(element(1, Action), [signal, exit_port]);
 is_able(Pid, _, Run) -> type(Pid, Run) =/= supervisor.
 
@@ -496,8 +499,6 @@ is_own_choice(shutdown) -> true;
 is_own_choice({shutdown, _}) -> true;
 is_own_choice(_) -> false.
 
-possible(Pid, #process{reason = normal}, _Evidence, #{stops := Stops}, _Run) ->
-    [normal | [{stop_request, By} || {By, normal} <- maps:get(Pid, Stops, [])]];
 possible(Pid, #process{reason = Reason, trap = Trap, spec = #{type := Type, trap := WillTrap}, trapped = Trapped,
                        parent = Parent, born = Born} = Process, Evidence,
          #{stops := Stops} = Context, #run{batch = Batch} = Run) ->
@@ -510,9 +511,10 @@ possible(Pid, #process{reason = Reason, trap = Trap, spec = #{type := Type, trap
     Signals = [By || {signal, By, OfReason} <- Evidence, OfReason =:= Reason, OfReason =/= kill],
     Kills = [By || {signal, By, kill} <- Evidence, Reason =:= killed],
     [by_signal(kill, Pid, By) || By <- Kills]
-        ++ [by_signal(signal, Pid, By) || Passes, By <- Signals]
-        ++ [{link, Peer} || Passes, Peer <- Links]
-        ++ [port || Passes, {port, _, OfReason} <- Evidence, over_link(OfReason) =:= Reason]
+        %% `normal' passes from nobody but itself.
+        ++ [by_signal(signal, Pid, By) || Passes, By <- Signals, Reason =/= normal orelse By =:= Pid]
+        ++ [{link, Peer} || Passes, Reason =/= normal, Peer <- Links]
+        ++ [port || Passes, Reason =/= normal, {port, _, OfReason} <- Evidence, over_link(OfReason) =:= Reason]
         ++ case Trapped of
                {follows, From, Reason} -> followed(Pid, From, Reason, Signals, Trappable, Own);
                _ -> []
@@ -521,6 +523,9 @@ possible(Pid, #process{reason = Reason, trap = Trap, spec = #{type := Type, trap
         ++ [by_signal(trapped_signal, Pid, Parent) || is_behaviour(Type), lists:member(true, Traps),
                                                       lists:member(Parent, Signals)]
         ++ [{link_trapped, Parent} || is_behaviour(Type), lists:member(true, Traps), lists:member(Parent, Trappable)]
+        ++ [noproc_trapped || Reason =:= noproc, is_behaviour(Type), lists:member(true, Traps),
+                              lists:member({link, Parent}, Own)]
+        ++ [normal || Reason =:= normal]
         ++ [Cause || Action <- Own, Cause <- by_itself(Action, Reason)]
         ++ by_purge(Process, Context, Run)
         ++ by_supervisor(Pid, Process, Context, Run)
