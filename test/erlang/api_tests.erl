@@ -291,9 +291,10 @@ status() ->
     ?assert(Snapshot > 20),
     ?assertEqual(length(processes()), Processes),
     ?assertEqual(<<"no ingest socket is set">>, Error),
-    %% Another tool takes a pattern: it shows.
+    %% Another tool takes a pattern, where it can: it is taken back, and it shows.
     1 = erlang:trace_pattern({erlang, exit, 2}, false, [meta]),
-    ?assertMatch(#{trace := disarmed}, coroner:status()),
+    #{trace := intact, gaps := Gaps} = coroner:status(),
+    ?assert(Gaps =:= 1 orelse coroner_trace:kind() =:= session),
     ok = coroner:stop(),
     testlib:start_armed().
 
