@@ -41,7 +41,10 @@ rearm() ->
 -spec disarm() -> ok.
 disarm() ->
     ok = coroner_trace:disarm(),
-    %% Where it was unloaded there is nothing to stop, and it must not be loaded for that.
+    stop_nif().
+
+%% Where it was unloaded there is nothing to stop, and it must not be loaded for that.
+stop_nif() ->
     case erlang:module_loaded(coroner_nif) of
         true -> coroner_nif:stop(?DRAIN_MS);
         false -> ok
@@ -90,7 +93,7 @@ rearmed(State) ->
     case is_armed() of
         true -> {ok, State};
         false ->
-            ok = coroner_trace:disarm(),
+            ok = coroner_watch:close(State#state.watch),
             arm(State#state.options)
     end.
 
@@ -146,8 +149,11 @@ renamed(State) ->
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{watch = Watch}) ->
-    _ = is_armed() andalso coroner_watch:stop(Watch),
-    disarm().
+    ok = case is_armed() of
+             true -> coroner_watch:stop(Watch);
+             false -> coroner_watch:close(Watch)
+         end,
+    stop_nif().
 
 %% What an upgrade calls while this process is suspended: without it OTP takes the upgrade for failed.
 -spec code_change(term(), #state{}, term()) -> {ok, #state{}}.

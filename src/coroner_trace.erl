@@ -5,7 +5,7 @@
 %% is can be asked: nothing is taken that another tool holds.
 -module(coroner_trace).
 
--export([open/1, kind/0, arm/1, lost/1, regain/2, whose/2, trace/2, disarm/0]).
+-export([open/1, kind/0, arm/1, lost/1, regain/2, whose/2, trace/2, close/1, disarm/0]).
 
 -export_type([trace/0, what/0, whose/0]).
 
@@ -26,6 +26,8 @@
 -callback whose(what(), Handle :: term()) -> whose().
 %% Makes it ours: one that is ours or nobody's. False if it cannot be traced.
 -callback set(new_processes | new_ports | pid() | port() | coroner_patterns:pattern(), Handle :: term()) -> boolean().
+%% Ends what open/1 began.
+-callback close(Handle :: term()) -> ok.
 %% Switches off what is ours, of whatever start.
 -callback disarm() -> ok.
 %% Those of these patterns that are ours, and yet no call is seen of. Only asked by a process that is traced.
@@ -66,10 +68,10 @@ arm(Trace) ->
         {[], []} ->
             ok;
         {[], _} ->
-            ok = disarm(),
+            ok = close(Trace),
             {error, {no_pattern, [MFA || {MFA, _} <- Left]}};
         {[Tracer | _], _} ->
-            ok = disarm(),
+            ok = close(Trace),
             {error, {other_tracer, Tracer}}
     end.
 
@@ -126,6 +128,12 @@ trace(Tracees, Trace) ->
 trace(ours, _Tracee, _Trace) -> true;
 trace(nobodys, Tracee, Trace) -> set(Tracee, Trace);
 trace(_, _Tracee, _Trace) -> false.
+
+%% @doc Takes off all that is ours.
+-spec close(trace()) -> ok.
+close(#trace{backend = Backend, handle = Handle}) ->
+    ok = Backend:close(Handle),
+    Backend:disarm().
 
 %% @doc Takes off all that is ours, of whatever start, and nothing of anybody else's.
 -spec disarm() -> ok.

@@ -13,7 +13,7 @@
 -module(coroner_trace_session).
 -behaviour(coroner_trace).
 
--export([open/1, whose/2, set/2, silent/1, disarm/0]).
+-export([open/1, whose/2, set/2, silent/1, close/1, disarm/0]).
 
 -define(NAME, coroner).
 
@@ -94,6 +94,12 @@ call({erlang, halt, 2}, No) -> erlang:halt(No, No);
 call({erts_internal, purge_module, 2}, No) -> erts_internal:purge_module(No, No);
 call({M, F, A}, No) -> apply(M, F, lists:duplicate(A, No)).
 
+-spec close(handle()) -> ok.
+close({Module, Session}) ->
+    _ = Module:session_destroy(Session), % false: somebody has done that
+    ok.
+
+%% One whose tracer was unloaded cannot be told from another's any more: that close/1 ends, or the end of its owner.
 -spec disarm() -> ok.
 disarm() ->
     Module = trace,

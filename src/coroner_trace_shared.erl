@@ -5,7 +5,7 @@
 -module(coroner_trace_shared).
 -behaviour(coroner_trace).
 
--export([open/1, whose/2, set/2, silent/1, disarm/0]).
+-export([open/1, whose/2, set/2, silent/1, close/1, disarm/0]).
 
 -define(CHUNK, 1000).
 
@@ -70,6 +70,10 @@ set(Who, State) ->
 -spec silent([coroner_patterns:pattern()]) -> [].
 silent(_Patterns) ->
     [].
+
+-spec close(State :: pos_integer()) -> ok.
+close(_State) ->
+    ok.
 
 -spec disarm() -> ok.
 disarm() ->

@@ -15,7 +15,7 @@
 %% them are for the patterns (OTP 25, 27 and 29, medians, on a busy machine).
 -module(coroner_watch).
 
--export([start/1, check/1, pause/1, resume/1, stop/1, info/1]).
+-export([start/1, check/1, pause/1, resume/1, stop/1, close/1, info/1]).
 
 -export_type([watch/0]).
 
@@ -75,10 +75,10 @@ check(#watch{trace = Trace} = Watch) ->
 -spec pause(watch()) -> watch().
 pause(#watch{status = paused} = Watch) ->
     Watch;
-pause(#watch{status = Status} = Watch) ->
+pause(#watch{status = Status, trace = Trace} = Watch) ->
     Good = case Status of intact -> Watch#watch{good_ns = now_ns()}; _ -> Watch end,
     Open = open_gap(["paused by coroner:pause/0"], Good),
-    ok = coroner_trace:disarm(),
+    ok = coroner_trace:close(Trace),
     tell_open(Open#watch{status = paused, trace = undefined}).
 
 %% @doc Takes the tracer back. Where another tool holds it, says so and goes on trying.
@@ -98,9 +98,14 @@ resume(#watch{status = Status} = Watch) ->
 %% @doc Leaves nothing traced. A gap that goes on ends here.
 -spec stop(watch()) -> ok.
 stop(Watch) ->
-    ok = coroner_trace:disarm(),
+    ok = close(Watch),
     _ = close_gap(Watch),
     ok.
+
+%% @doc Leaves nothing traced.
+-spec close(watch()) -> ok.
+close(#watch{trace = undefined}) -> ok;
+close(#watch{trace = Trace}) -> coroner_trace:close(Trace).
 
 %% @doc How it stands, for coroner:status/0.
 -spec info(watch()) -> #{trace := status(), gaps := non_neg_integer(), foreign := non_neg_integer(),
