@@ -294,11 +294,11 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
     if (verdict.candidates > 0) {
         /*
          * That it stopped because of the message is inferred from the equal reason. `shutdown` and
-         * `normal` anybody may choose for himself. Where it is ambiguous anyway, what it said itself
-         * belongs on the list.
+         * `normal` anybody may choose for himself, and an uncaught error it may have made without a word.
+         * Where it is ambiguous anyway, what it said itself belongs on the list.
          */
         if (facts->shape == REASON_SHUTDOWN || facts->shape == REASON_NORMAL ||
-            (verdict.candidates > 1 && own >= 0))
+            (own < 0 && is_own_by_shape(facts)) || (verdict.candidates > 1 && own >= 0))
             add_candidate(&verdict, own_source(facts, own_word), own);
         return conclude(verdict, facts, CORONER_CONFIDENCE_INFERRED);
     }
