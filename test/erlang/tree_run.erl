@@ -444,7 +444,7 @@ evidence(Pid, #process{links = Links}, #{signals := Signals, linked := Linked, d
         ++ [{link, Peer, (maps:get(Peer, Run#run.table))#process.reason} || {By, Peer} <- Linked, By =:= Pid,
                                                                             not is_map_key(Peer, Dead),
                                                                             (maps:get(Peer, Run#run.table))#process.died]
-        ++ [{port, Port, Reason} || {Port, Reason} <- Ports, lists:member(Port, Links)]
+        ++ [{port, Port, over_link(Reason)} || {Port, Reason} <- Ports, lists:member(Port, Links)]
         ++ [Own || Action <- attempted(Pid, Run), Own <- case Action of
                                                              {caught, Reason} -> [{own, Pid, Reason}];
                                                              {self_signal, Reason} -> [{signal, Pid, Reason}];
@@ -499,7 +499,7 @@ possible(Pid, #process{reason = Reason, trap = Trap, spec = #{type := Type, trap
         %% `normal' passes from nobody but itself.
         ++ [by_signal(signal, Pid, By) || Passes, By <- Signals, Reason =/= normal orelse By =:= Pid]
         ++ [{link, Peer} || Passes, Reason =/= normal, Peer <- Links]
-        ++ [port || Passes, Reason =/= normal, {port, _, OfReason} <- Evidence, over_link(OfReason) =:= Reason]
+        ++ [port || Passes, Reason =/= normal, {port, _, OfReason} <- Evidence, OfReason =:= Reason]
         ++ case Trapped of
                {follows, From, Reason} -> followed(Pid, From, Reason, Signals, Trappable, Own);
                _ -> []
