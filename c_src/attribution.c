@@ -309,13 +309,15 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
     if (verdict.candidates > 0) {
         /*
          * That it stopped because of the message is inferred from the equal reason. `shutdown` and
-         * `normal` anybody may choose for himself; who sent the message to himself did, either way. Where
-         * it is ambiguous anyway, what it said itself belongs on the list.
+         * `normal` anybody may choose for himself, and an uncaught error it may have made without a word; who
+         * sent the message to himself did, either way. Where it is ambiguous anyway, what it said itself belongs
+         * on the list.
          */
         bool is_free = facts->shape == REASON_SHUTDOWN || facts->shape == REASON_NORMAL;
 
         if (own >= 0 ? is_free || verdict.candidates > 1
-                     : is_free && !is_listed(&verdict, own_source(facts, own_word)))
+                     : (is_free || is_own_by_shape(facts)) &&
+                           !is_listed(&verdict, own_source(facts, own_word)))
             add_candidate(&verdict, own_source(facts, own_word), own);
         return conclude(verdict, facts, CORONER_CONFIDENCE_INFERRED);
     }

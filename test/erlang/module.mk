@@ -45,7 +45,7 @@ test-matrix: all matrix-deps
 $(MATRIX:%=matrix-otp%): matrix-otp%:
 	@rm -rf $(B)/matrix/$*; mkdir -p $(B)/matrix/$*; echo "0 passed, 1 failed" >$(B)/matrix/$*/counts; \
 	root=$$(scripts/otp_root.sh $*) && \
-	scripts/in_root.sh "$$root" erlc +debug_info +nowarn_export_all -o $(B)/matrix/$* $(ERL_TESTS) && { \
+	scripts/in_root.sh "$$root" erlc +debug_info +nowarn_export_all +nowarn_deprecated_catch -o $(B)/matrix/$* $(ERL_TESTS) && { \
 	    scripts/in_root.sh "$$root" env TREE_SEED=$(TREE_SEED) TREE_EXITS=$(or $(TREE_EXITS),$(TREE_EXITS_LONG)) \
 	        $(call RUN_SUITES,$(B)/matrix/$*) 2>&1 | tee $(B)/matrix/$*/log | \
 	        sed -u -E 's/^(ok|not ok) /&otp$*./; s/^[0-9]+ passed/otp$*: &/'; \

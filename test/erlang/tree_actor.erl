@@ -119,9 +119,6 @@ handle({'EXIT', From, Reason}, #{driver := Driver} = State) ->
 handle({start, Reference, Spec}, #{driver := Driver} = State) ->
     Driver ! {started, Reference, start(Driver, Spec)},
     State;
-handle({port, Reference}, #{driver := Driver, port := Port} = State) ->
-    Driver ! {port, Reference, Port},
-    State;
 handle(_Other, State) ->
     State.
 

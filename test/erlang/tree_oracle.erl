@@ -32,7 +32,9 @@ sources(max_heap_size)  -> [<<"max_heap_size">>].
 
 %% @doc Whether what coroner says of a process can be true. {right, Kind} counts it as one of a kind.
 -spec judge(facts(), {ok, map()} | {error, term()}, fun((pid()) -> {ok, map()} | {error, term()})) ->
-          {right, one | several | ambiguous | inferred_otherwise | crowded} | {wrong, term()}.
+          {right, one | several | ambiguous | inferred_otherwise | crowded | forgotten} | {wrong, term()}.
+judge(#{reason := normal}, {error, not_seen}, _Why) ->
+    {right, forgotten}; % a normal exit is remembered until another one needs its place
 judge(_Facts, {error, Error}, _Why) ->
     {wrong, {why, Error}};
 judge(#{possible := []}, _, _Why) ->

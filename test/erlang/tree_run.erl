@@ -21,7 +21,7 @@
                   born = 0, generation = 0, evidence = []}).
 
 -record(run, {worker, ids = #{}, table = #{}, batch = 0, waiting = #{}, done = #{}, orders = #{}, deaths = [],
-              changed = false, started = #{}, generation = 0, counts = #{}, wrong = [], ports = #{}}).
+              changed = false, started = #{}, generation = 0, counts = #{}, wrong = []}).
 
 -define(NOT_KNOWN, '$not_known').
 -define(STUCK_MS, 60_000).
@@ -179,8 +179,6 @@ take(#run{table = Table, done = Done, waiting = Waiting, started = Started} = Ru
             entered(Pid, Spec, Supervisor, [Supervisor], Run);
         {started, Reference, Pid} ->
             arrived({started, Reference}, Run#run{started = Started#{Reference => Pid}});
-        {port, Reference, Port} ->
-            arrived({started, Reference}, Run#run{started = Started#{Reference => Port}});
         {'DOWN', _, process, Pid, Reason} when is_map_key(Pid, Table) ->
             #{Pid := #process{spec = Spec} = Process} = Table,
             %% A child that died before its birth was heard of: with what reason is not known.
@@ -191,8 +189,6 @@ take(#run{table = Table, done = Done, waiting = Waiting, started = Started} = Ru
             Left = maps:filter(fun(Key, _) -> element(2, Key) =/= Pid end, Waiting),
             Run#run{table = Table#{Pid := Process#process{died = true, reason = Known}}, waiting = Left,
                     deaths = [Pid | Run#run.deaths], changed = true};
-        {'DOWN', _, port, Port, _Reason} ->
-            arrived({port, Port}, Run);
         {'DOWN', _, process, _Helper, _Reason} ->
             Run;
         {'EXIT', _, _} ->
@@ -252,43 +248,30 @@ batch(Commands, #run{batch = Batch} = Run0) ->
     Resolved = [Command || Command0 <- Commands, Command <- resolve(Command0, Run)],
     executed(Resolved, Run).
 
-executed(Commands, #run{worker = Worker, ports = Ports} = Run) ->
-    ByActor = lists:foldl(fun({Who, Action}, Acc) -> maps:update_with(Who, fun(L) -> L ++ [Action] end, [Action], Acc) end,
-                          #{}, Commands),
+executed(Commands, Run) ->
+    ByActor = maps_of(lists:reverse(Commands)),
     {Helpers, Actors} = lists:partition(fun({{helper, _}, _}) -> true; (_) -> false end, maps:to_list(ByActor)),
+    {Own, Others} = lists:partition(fun({Who, _}) -> Who =:= self() end, Actors),
     Started = [begin
                    {Pid, _} = spawn_monitor(tree_actor, helper, [self(), Actions]),
                    {Pid, Actions}
-               end || {{helper, _}, Actions} <- Helpers],
-    {Own, Others} = lists:partition(fun({Who, _}) -> Who =:= self() end, Actors),
-    Waiting = maps:from_list([{{do, Pid, length(Actions)}, true} || {Pid, Actions} <- Started ++ Others]
-                             ++ [{{port, Port}, true} || {_, Actions} <- Actors ++ Helpers,
-                                                         {exit_port, Port, Reason} <- Actions, Reason =/= normal,
-                                                         is_map_key(Port, Ports)]),
+               end || {_, Actions} <- Helpers],
     [Pid ! {do, Actions} || {Pid, Actions} <- Others],
-    [exit(Pid, Reason) || {_, Actions} <- Own, {signal, Pid, Reason} <- Actions],
-    [exit(Port, Reason) || {_, Actions} <- Own, {exit_port, Port, Reason} <- Actions],
-    Done = maps:from_list([{Pid, length(Actions)} || {Pid, Actions} <- Own]),
-    %% Whoever waits for a port to close waits for one that may never be told to: its commander died first.
-    Run1 = wait(Run#run{waiting = maps:filter(fun({port, _}, _) -> false; (_, _) -> true end, Waiting), done = Done,
-                        orders = maps:from_list(Started ++ Others ++ Own)}),
-    Closing = [Port || {port, Port} <- maps:keys(Waiting), was_told(Port, Run1)],
-    Run2 = wait(Run1#run{waiting = maps:from_list([{{port, Port}, true} || Port <- Closing])}),
-    %% What code_server was asked by somebody who has died since is done when it has answered this.
-    _ = [code:get_path() || {_, Actions} <- Actors ++ Helpers, Action <- Actions,
-                            is_code_action(Action)],
-    Run3 = settled(Run2),
-    {Module, _, _} = modules(Worker),
-    judged(Module, Run3).
+    [exit(Target, Reason) || {_, Actions} <- Own, {_, Target, Reason} <- Actions],
+    Orders = Started ++ Others ++ Own,
+    Run1 = wait(Run#run{waiting = maps:from_list([{{do, Pid, length(Actions)}, true} || {Pid, Actions} <- Started ++ Others]),
+                        done = maps:from_list([{Pid, length(Actions)} || {Pid, Actions} <- Own]),
+                        orders = maps:from_list(Orders)}),
+    All = lists:append([Actions || {_, Actions} <- Orders]),
+    %% Whatever was sent to a port before is done when it has answered; and what the code server was asked by
+    %% somebody who has died since is done when it has.
+    _ = [erlang:port_info(Port, id) || {exit_port, Port, _} <- All],
+    _ = lists:any(fun is_code_action/1, All) andalso code:get_path(),
+    judged(settled(Run1)).
 
 is_code_action({load, _, _}) -> true;
 is_code_action({purge, _}) -> true;
 is_code_action(_) -> false.
-
-was_told(Port, #run{orders = Orders} = Run) ->
-    lists:any(fun(Pid) -> lists:any(fun({exit_port, P, Reason}) -> P =:= Port andalso Reason =/= normal;
-                                       (_) -> false end, done(Pid, Run))
-              end, maps:keys(Orders)).
 
 %% What it did for certain, and what it may have done: the next thing it was told it may have been at when it died.
 done(Pid, #run{orders = Orders, done = Done}) ->
@@ -383,8 +366,8 @@ sweep(#run{table = Table} = Run) ->
 
 %% --- who can have done it -------------------------------------------------------------------------------------
 
-judged(Module, #run{deaths = Deaths, generation = Generation} = Run0) ->
-    Context = context(Module, Run0),
+judged(#run{deaths = Deaths, generation = Generation} = Run0) ->
+    Context = context(Run0),
     Run1 = lists:foldl(fun(Pid, Run) -> judge(Pid, Context, Run) end, Run0, lists:reverse(Deaths)),
     %% What this batch left on those who survived it may be taken for a cause later.
     #run{table = Table} = Run1,
@@ -436,7 +419,7 @@ labels(Causes, Run) ->
     [label(element(2, Cause), Run) || Cause <- Causes, is_tuple(Cause), is_pid(element(2, Cause))].
 
 %% What the commands of a batch and the deaths in it come down to.
-context(_Module, #run{orders = Orders, table = Table, deaths = Deaths} = Run) ->
+context(#run{orders = Orders, table = Table, deaths = Deaths} = Run) ->
     Attempted = [{Pid, Action} || Pid <- maps:keys(Orders), Action <- attempted(Pid, Run)],
     Done = [{Pid, Action} || Pid <- maps:keys(Orders), Action <- done(Pid, Run)],
     #{signals => maps_of([{Target, {By, Reason}} || {By, {signal, Target, Reason}} <- Attempted]),
@@ -461,7 +444,7 @@ evidence(Pid, #process{links = Links}, #{signals := Signals, linked := Linked, d
         ++ [{link, Peer, (maps:get(Peer, Run#run.table))#process.reason} || {By, Peer} <- Linked, By =:= Pid,
                                                                             not is_map_key(Peer, Dead),
                                                                             (maps:get(Peer, Run#run.table))#process.died]
-        ++ [{port, Port, Reason} || {Port, Reason} <- Ports, lists:member(Port, Links)]
+        ++ [{port, Port, over_link(Reason)} || {Port, Reason} <- Ports, lists:member(Port, Links)]
         ++ [Own || Action <- attempted(Pid, Run), Own <- case Action of
                                                              {caught, Reason} -> [{own, Pid, Reason}];
                                                              {self_signal, Reason} -> [{signal, Pid, Reason}];
@@ -489,7 +472,8 @@ doubts(Pid, Evidence, #process{reason = Reason, trapped = Trapped}) ->
         ++ [{self, exit} || {follows, _, Followed} <- [Trapped], Followed =:= Reason]
         %% Where several fit, what it said itself is listed as well.
         ++ [{self, Class} || Class <- [exit, error, throw],
-                             is_own_choice(Reason) orelse length([Who || {_, Who, OfReason} <- Evidence, same(OfReason, Reason)]) > 1].
+                             is_own_choice(Reason)
+                                 orelse length([Who || {_, Who, OfReason} <- Evidence, same(OfReason, Reason)]) > 1].
 
 same(?NOT_KNOWN, _) -> true;
 same(Reason, OtherReason) -> Reason =:= OtherReason.
@@ -497,6 +481,7 @@ same(Reason, OtherReason) -> Reason =:= OtherReason.
 %% With these a process may have ended by its own will whatever it trapped.
 is_own_choice(shutdown) -> true;
 is_own_choice({shutdown, _}) -> true;
+is_own_choice({_, [{_, _, _, _} | _]}) -> true; % an uncaught error, which makes no event of its own
 is_own_choice(_) -> false.
 
 possible(Pid, #process{reason = Reason, trap = Trap, spec = #{type := Type, trap := WillTrap}, trapped = Trapped,
@@ -514,7 +499,7 @@ possible(Pid, #process{reason = Reason, trap = Trap, spec = #{type := Type, trap
         %% `normal' passes from nobody but itself.
         ++ [by_signal(signal, Pid, By) || Passes, By <- Signals, Reason =/= normal orelse By =:= Pid]
         ++ [{link, Peer} || Passes, Reason =/= normal, Peer <- Links]
-        ++ [port || Passes, Reason =/= normal, {port, _, OfReason} <- Evidence, over_link(OfReason) =:= Reason]
+        ++ [port || Passes, Reason =/= normal, {port, _, OfReason} <- Evidence, OfReason =:= Reason]
         ++ case Trapped of
                {follows, From, Reason} -> followed(Pid, From, Reason, Signals, Trappable, Own);
                _ -> []

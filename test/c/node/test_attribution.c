@@ -292,6 +292,13 @@ static void a_trapped_exit_is_inferred(void **state)
           AMBIGUOUS(EXIT_SIGNAL, 1),
           .listed = 2,
           .list = {OF(EXIT_SIGNAL, 1), OF(LINK_TRAPPED, 0)}},
+         {.what = "an error of its own like one that it trapped",
+          .exit = {ERROR, .trapping = true},
+          .evidence = {{TRAPPED, ERROR, AGO(2 * S)}},
+          .count = 1,
+          AMBIGUOUS(LINK_TRAPPED, 0),
+          .listed = 2,
+          .list = {OF(LINK_TRAPPED, 0), OF(SELF_ERROR, NONE)}},
          {.what = "a port's exit that it trapped then",
           .exit = {BOOM},
           .evidence = {{.kind = EVIDENCE_PORT, BOOM, AGO(2 * S)}, {EXIT, BOOM, AGO(S)}},
@@ -802,7 +809,8 @@ static struct verdict restated(const struct exit_facts *exit, const struct evide
                 list[listed++] = prompted[i];
         bool is_free = exit->shape == REASON_SHUTDOWN || exit->shape == REASON_NORMAL;
 
-        if (!proven && (is_free || (listed > 1 && own.evidence != NONE))) {
+        if (!proven && (is_free || (own.evidence == NONE && own.source != CORONER_SOURCE_SELF_EXIT) ||
+                        (listed > 1 && own.evidence != NONE))) {
             bool again = false;
 
             /* A message that it sent itself is its own doing already. */
