@@ -35,8 +35,10 @@ static enum fit fit_of(const struct exit_facts *facts, const struct evidence_fac
         /* A port's exit that was trapped leaves the link set; of a process there is TRAPPED for that. */
         return evidence->kind == EVIDENCE_PORT ? FIT_TRAPPED : FIT_NONE;
     case EVIDENCE_TRAPPED:
-        return same && facts->time_ns - evidence->time_ns <= ATTRIBUTION_TRAPPED_AGE_NS ? FIT_TRAPPED
-                                                                                        : FIT_NONE;
+        return same && evidence->time_ns <= facts->time_ns &&
+                       facts->time_ns - evidence->time_ns <= ATTRIBUTION_TRAPPED_AGE_NS
+                   ? FIT_TRAPPED
+                   : FIT_NONE;
     case EVIDENCE_STOP:
         return same ? FIT_TRAPPED : FIT_NONE;
     case EVIDENCE_EXIT:

@@ -61,7 +61,7 @@ static void estimate_term(ErlNifEnv *env, ERL_NIF_TERM term, unsigned depth, str
         to->simple = to->simple && box->size < 250;
         return;
     case SHIM_FUN:
-        to->most += shim_box(term)->length;
+        to->most += 5 + shim_box(term)->length;
         return;
     case SHIM_BINARY:
         box = shim_box(term);
@@ -160,9 +160,11 @@ static void check_stack_text(ErlNifEnv *env, ERL_NIF_TERM term)
     must(text->length > 0 && strlen(text->bytes) == text->length);
     for (line = text->bytes; (end = strchr(line, '\n')) != NULL; line = end + 1) {
         must(end > line && is_clean_utf8(line, (size_t)(end - line)));
+        must(strchr("{[<", *line) == NULL); /* it begins with an atom, or is a fun */
         lines++;
     }
     must(*line != '\0' && is_clean_utf8(line, strlen(line)));
+    must(strchr("{[<", *line) == NULL);
     must(lines <= TERM_STACK_FRAMES);
     text_drop(text);
 }

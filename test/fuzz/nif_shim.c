@@ -735,13 +735,16 @@ static int print_term(char *to, size_t room, ERL_NIF_TERM term)
         return snprintf(to, room, "%s%s", box->negative ? "-" : "", digits);
     }
     case SHIM_FUN: {
-        size_t used;
+        static const char before[] = "#Fun<";
+        size_t begun = sizeof(before) - 1, used;
 
         box = shim_box(term);
-        used = box->length < room - 1 ? box->length : room - 1;
-        memcpy(to, box->bytes, used);
-        to[used] = '\0';
-        return (int)box->length;
+        must(room > begun);
+        memcpy(to, before, begun);
+        used = box->length < room - begun - 1 ? box->length : room - begun - 1;
+        memcpy(to + begun, box->bytes, used);
+        to[begun + used] = '\0';
+        return (int)(begun + box->length);
     }
     case SHIM_ATOM: {
         size_t length;

@@ -60,7 +60,8 @@ ERL_NIF_TERM shim_reference(ErlNifEnv *env, ERL_NIF_TERM node, unsigned count,
                             const uint32_t *words);
 ERL_NIF_TERM shim_odd_reference(ErlNifEnv *env, const uint8_t *external, size_t length);
 
-/** shim_fun(env, printed, length): a fun that %T prints as these bytes, whatever they are. */
+/** shim_fun(env, printed, length): a fun that %T prints as #Fun< and these bytes, whatever they
+ * are. */
 ERL_NIF_TERM shim_fun(ErlNifEnv *env, const uint8_t *printed, size_t length);
 
 /** shim_binary(env, data, length, size, bits): a binary that says it has ${size} >= ${length}

@@ -100,10 +100,10 @@ ERL_NIF_TERM term_atom_from(struct bytes *bytes)
     size_t count;
 
     if (width == 3) {
-        const char *one = (how & 4) != 0
-                              ? known[(how >> 3) * 4 % (sizeof(known) / sizeof(known[0]))]
-                              : odd[(how >> 3) % (sizeof(odd) / sizeof(odd[0]))];
+        const char *one = odd[(how >> 3) % (sizeof(odd) / sizeof(odd[0]))];
 
+        if ((how & 4) != 0)
+            one = known[bytes_u8(bytes) % (sizeof(known) / sizeof(known[0]))];
         return shim_atom(one, strlen(one));
     }
     /* One character over and over, or one after the other. */

@@ -593,6 +593,11 @@ static void shutdown_and_normal_one_may_choose(void **state)
 /* What the fuzzer found: evidence that no caller gives today, and some that one may. */
 static void what_a_fuzzer_found(void **state)
 {
+    struct exit_facts early = {BOOM, .trapping = true, .time_ns = 5};
+    struct evidence_facts late = {TRAPPED, BOOM, .time_ns = UINT64_MAX};
+
+    /* What comes after the exit is no cause, also where the clock's numbers meet. */
+    assert_int_equal(attribute(&early, &late, 1).source, CORONER_SOURCE_UNKNOWN);
     PLAY({.what = "sent as something that there is no name for",
           .exit = {BOOM},
           .evidence = {{SIGNAL, BOOM, .as = CORONER_SOURCE_COUNT, AGO(S)}},
