@@ -254,8 +254,9 @@ short(Call) ->
 
 %% --- below the story --------------------------------------------------------------------------------------
 
-certainty(#{exit := #{confidence := <<"ambiguous">>} = Exit}) ->
-    ["   ambiguous: ", lists:join(", or ", [candidate(C) || C <- maps:get(candidates, Exit, [])]), lost(Exit), $\n];
+certainty(#{exit := #{confidence := <<"ambiguous">>, candidates := [_, _ | _] = Candidates} = Exit}) ->
+    ["   ambiguous: ", lists:join(", or ", [candidate(C) || C <- Candidates]), lost(Exit), $\n];
+%% A single candidate is what the story tells already.
 certainty(#{exit := #{confidence := Confidence} = Exit}) when Confidence =/= <<"observed">> ->
     ["   ", Confidence, lost(Exit), $\n];
 certainty(_) ->
