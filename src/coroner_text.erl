@@ -1,7 +1,7 @@
 %% A record as people read it: the exit, and below it what led to it, back to the origin.
 -module(coroner_text).
 
--export([story/1, no_story/2, sentences/1]).
+-export([story/1, no_story/2, ascii/1, sentences/1]).
 
 -export_type([cause/0]).
 
@@ -254,8 +254,9 @@ short(Call) ->
 
 %% --- below the story --------------------------------------------------------------------------------------
 
-certainty(#{exit := #{confidence := <<"ambiguous">>} = Exit}) ->
-    ["   ambiguous: ", lists:join(", or ", [candidate(C) || C <- maps:get(candidates, Exit, [])]), lost(Exit), $\n];
+certainty(#{exit := #{confidence := <<"ambiguous">>, candidates := [_, _ | _] = Candidates} = Exit}) ->
+    ["   ambiguous: ", lists:join(", or ", [candidate(C) || C <- Candidates]), lost(Exit), $\n];
+%% A single candidate is what the story tells already.
 certainty(#{exit := #{confidence := Confidence} = Exit}) when Confidence =/= <<"observed">> ->
     ["   ", Confidence, lost(Exit), $\n];
 certainty(_) ->
@@ -280,6 +281,18 @@ foot(Record) ->
         _ -> []
     end.
 
+%% @doc The same with the signs that a terminal without Unicode has, as coronerctl draws them there.
+-spec ascii(unicode:chardata()) -> unicode:chardata().
+ascii(Text) ->
+    [case Char of
+         16#2514 -> $`;
+         16#251C -> $|;
+         16#2500 -> $-;
+         16#2192 -> "->";
+         16#2026 -> "...";
+         _ -> Char
+     end || Char <- unicode:characters_to_list(Text)].
+
 %% @doc What there is to say when there is no record.
 -spec no_story(pid() | atom(), coroner:why_error()) -> unicode:chardata().
 no_story(PidOrName, Error) ->
@@ -287,7 +300,7 @@ no_story(PidOrName, Error) ->
                   [PidOrName,
                    case Error of
                        alive -> "is alive";
-                       not_seen -> "was not seen to end: it did so before coroner was started, or never was";
+                       not_seen -> "was not seen to end: it did so before coroner was started or while it was paused, or never was";
                        other_node -> "is a process of another node: ask there, or coronerctl why";
                        expired -> "ended too long ago: its record made room for newer ones; ask coronerctl why";
                        not_armed -> "cannot be told of: coroner is not started, see coroner:start/0"

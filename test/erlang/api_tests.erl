@@ -112,22 +112,27 @@ why_of_nonsense() ->
 %% --- explain ----------------------------------------------------------------------------------------------
 
 %% What is printed goes to the caller's group leader, as in a remote shell: {What it returned, the text}.
-printed(Do) ->
+printed(Do) -> printed(Do, unicode).
+
+printed(Do, Encoding) ->
     Self = self(),
     {Pid, Monitor} = spawn_monitor(fun() ->
                                            group_leader(Self, self()),
                                            exit({returned, Do()})
                                    end),
-    output(Pid, Monitor, []).
+    output(Pid, Monitor, Encoding, []).
 
-output(Pid, Monitor, Printed) ->
+output(Pid, Monitor, Encoding, Printed) ->
     receive
+        {io_request, From, ReplyAs, getopts} ->
+            From ! {io_reply, ReplyAs, [{encoding, Encoding}]},
+            output(Pid, Monitor, Encoding, Printed);
         {io_request, From, ReplyAs, {put_chars, unicode, Chars}} ->
             From ! {io_reply, ReplyAs, ok},
-            output(Pid, Monitor, [Printed, Chars]);
+            output(Pid, Monitor, Encoding, [Printed, Chars]);
         {io_request, From, ReplyAs, {put_chars, unicode, M, F, A}} ->
             From ! {io_reply, ReplyAs, ok},
-            output(Pid, Monitor, [Printed, apply(M, F, A)]);
+            output(Pid, Monitor, Encoding, [Printed, apply(M, F, A)]);
         {'DOWN', Monitor, process, Pid, {returned, Result}} ->
             {Result, unicode:characters_to_binary(Printed)}
     end.
@@ -146,7 +151,10 @@ explain_kill() ->
     ?assertMatch({0, _}, binary:match(Second, <<"└─ was killed by "/utf8, (text(self()))/binary>>)),
     ?assertEqual(1, count(Second, <<" with exit(Pid, kill)  (api_tests:'-killed/1-fun-0-'/1, ">>)),
     ?assertEqual(1, count(Second, <<"api_tests.erl:", (integer_to_binary(Line))/binary, ")">>)),
-    ?assertEqual(<<"   ", Time/binary, "  ", Id/binary>>, Foot).
+    ?assertEqual(<<"   ", Time/binary, "  ", Id/binary>>, Foot),
+    {ok, Plain} = printed(fun() -> coroner:explain(Pid) end, latin1),
+    ?assertEqual(1, count(Plain, <<"\n`- was killed by ">>)),
+    ?assertEqual([], [Byte || <<Byte>> <= Plain, Byte > 127]).
 
 count(Text, Part) -> length(binary:matches(Text, Part)).
 
@@ -194,7 +202,7 @@ explain_none() ->
                   <<"└─ was done and returned"/utf8>>], lines(Normal)),
     ?assertEqual([<<(text(self()))/binary, " is alive">>], lines(self())),
     ?assertEqual([<<"kernel_sup is alive">>], lines(kernel_sup)),
-    NotSeen = <<" was not seen to end: it did so before coroner was started, or never was">>,
+    NotSeen = <<" was not seen to end: it did so before coroner was started or while it was paused, or never was">>,
     ?assertEqual([<<"<0.4711.88>", NotSeen/binary>>], lines(list_to_pid("<0.4711.88>"))),
     ?assertEqual([<<"'no one'", NotSeen/binary>>], lines('no one')),
     ?assertEqual([<<"expired">>, <<"not_armed">>],
