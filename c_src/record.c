@@ -435,6 +435,15 @@ static void supervision_text(const struct encoder *to, const struct supervision 
     }
 }
 
+/* The node behind who did it, where that is another one. */
+static void node_behind_text(const struct encoder *to, const struct act *act, struct text_writer *into)
+{
+    if (act->by_node == NO_WORD)
+        return;
+    text_puts(into, " of ");
+    name_capped(to, act->by_node, false, into);
+}
+
 /* Why a record's process exited, for the origin of a chain: a clause that follows a colon or a comma. */
 static void cause_text(const struct encoder *to, const struct record *record,
                        struct text_writer *into)
@@ -453,6 +462,7 @@ static void cause_text(const struct encoder *to, const struct record *record,
         if (act->by.pid != NO_WORD) {
             text_puts(into, " requested by ");
             who_text(to, &act->by, into);
+            node_behind_text(to, act, into);
         }
         return;
     case CORONER_SOURCE_KILL:
@@ -464,10 +474,7 @@ static void cause_text(const struct encoder *to, const struct record *record,
                         : record->source == CORONER_SOURCE_STOP_REQUEST ? "stopped by "
                                                                         : "exit signal from ");
         who_text(to, &act->by, into);
-        if (act->by_node != NO_WORD) {
-            text_puts(into, " of ");
-            name_capped(to, act->by_node, false, into);
-        }
+        node_behind_text(to, act, into);
         site_text(to, act, into);
         return;
     case CORONER_SOURCE_SUPERVISOR_SHUTDOWN:
