@@ -1271,6 +1271,23 @@ def test_full_disk(s):
     equal(daemon.file_ids(every=100), daemon.rows())
 
 
+# ---- hostile peers ----------------------------------------------------------------------------------
+
+
+@test
+def test_empty_lines_hold_up_nobody(s):
+    """The daemon reads a megabyte of them in no time, as it does a question between them."""
+    daemon = s.start(binary=s.plain)
+    before = daemon.cpu_seconds()
+    with s.client(daemon) as client:
+        client.send(b"\n" * (4 << 20), {"id": 1, "op": "version"}, b" \r\n" * 300000, {"id": 2, "op": "version"})
+        client.end()
+        equal([line["id"] for line in client.lines()], [1, 1, 2, 2])
+    spent = daemon.cpu_seconds() - before
+    check(spent < 1, "it takes long", spent)
+    daemon.stop()
+
+
 # ---- with valgrind ----------------------------------------------------------------------------------
 
 
