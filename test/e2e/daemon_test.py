@@ -6,6 +6,7 @@
 Prints "ok NAME" or "not ok NAME: why" for each test and closes with "N passed, N failed".
 """
 import argparse
+import contextlib
 import os
 import random
 import re
@@ -13,6 +14,7 @@ import resource
 import select
 import signal
 import socket
+import sqlite3
 import stat
 import struct
 import subprocess
@@ -1272,6 +1274,44 @@ def test_full_disk(s):
 
 
 # ---- hostile peers ----------------------------------------------------------------------------------
+
+
+def counters_of(count, length):
+    """So many counters with names of this length, which [a-z_] allows."""
+    return {"".join("abcdefghij"[int(digit)] for digit in "%04d" % i).ljust(length, "x"): 1 for i in range(count)}
+
+
+@test
+def test_counters_are_bounded(s):
+    """They wait for the store as records do and stand in the answer to `nodes`: neither grows without end."""
+    daemon = s.start(binary=s.plain)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(30)
+        sock.connect(daemon.ingest)
+        sock.sendall(hello())
+        equal(cbor2.loads(sock.recv(100)[4:]), [16, 0])
+        sock.sendall(frame([COUNTERS, 0, counters_of(1600, 32)]))
+        said = list(frames_of(receive_all(sock)))
+        check("counters that take" in said[-1][1], said)
+    node = FakeNode(daemon.ingest)
+    check(node.connect())
+    check(node.until(lambda: node.hello_acked))
+    before = daemon.rss_mib()
+    # Nothing can be committed, so reading stops; the socket says when.
+    with contextlib.closing(sqlite3.connect(daemon.store, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        one = frame([COUNTERS, 0, counters_of(50, 32)])
+        sent, many = 0, memoryview(one * 100)
+        while select.select([], [node.socket], [], 2)[1]:
+            sent += node.socket.send(many[sent % len(one):])
+            check(sent < 64 << 20, "it reads on and on")
+        check(daemon.rss_mib() - before < 16, "memory grows", before, daemon.rss_mib())
+        database.execute("ROLLBACK")
+    node.outgoing += one[sent % len(one):] if sent % len(one) else b""
+    node.make()
+    check(node.deliver(seconds=60))
+    equal(len(daemon.nodes()[node.incarnation]["counters"]), 50)
+    daemon.stop()
 
 
 @test
