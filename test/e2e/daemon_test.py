@@ -1315,6 +1315,33 @@ def test_counters_are_bounded(s):
 
 
 @test
+def test_many_incarnations(s):
+    """`nodes` is told as it is read, also when each of them has as long a name as there is."""
+    daemon = s.start(binary=s.plain)
+    told = counters_of(50, 32)
+    for number in range(1200):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(30)
+            sock.connect(daemon.ingest)
+            sock.sendall(hello(incarnation="%016x" % number, name="\x01" * 200))
+            sock.recv(100)
+            sock.sendall(frame([COUNTERS, 0, told]))
+            sock.recv(100)
+    before = daemon.rss_mib()
+    readers = [s.client(daemon) for _ in range(30)]
+    for reader in readers:
+        reader.send({"id": 1, "op": "nodes"})
+        check("node" in reader.line(), "it has begun")
+    check(daemon.rss_mib() - before < 40, "answers are kept in memory", before, daemon.rss_mib())
+    seen = [line["node"]["incarnation"] for line in daemon.ask({"op": "nodes"})[:-1]]
+    equal(seen, ["%016x" % number for number in range(1199, 199, -1)])
+    equal(sum("node" in reader.line() for reader in readers[:3] for _ in range(999)), 3 * 999)
+    equal(daemon.status()["store"]["incarnations"], 1200)
+    check(daemon.rss_mib() < 150, daemon.rss_mib())
+    daemon.stop()
+
+
+@test
 def test_empty_lines_hold_up_nobody(s):
     """The daemon reads a megabyte of them in no time, as it does a question between them."""
     daemon = s.start(binary=s.plain)
