@@ -1355,6 +1355,25 @@ def test_empty_lines_hold_up_nobody(s):
     daemon.stop()
 
 
+@test
+def test_groups_are_bounded(s):
+    """Counting by long texts makes no answer that is longer than 2 MiB, and says that there is more."""
+    daemon = s.start(binary=s.plain)
+    node = FakeNode(daemon.ingest)
+    for number in range(1000):
+        record = exit_record("<0.1.0>")
+        record["exit"]["reason"] = "%04d" % number + "r" * 4000
+        node.make(record)
+    check(node.connect() and node.deliver())
+    question = {"op": "count", "by": ["exit.reason"], "limit": 10000}
+    answer = daemon.ask(question, raw=True)
+    check(2 << 20 <= len(answer) < (2 << 20) + 2 * LINE_MAX, len(answer))
+    last = daemon.ask(question)[-1]
+    equal((last["done"], last["truncated"]), (True, True))
+    check(500 < last["count"] < 600, last)
+    daemon.stop()
+
+
 # ---- with valgrind ----------------------------------------------------------------------------------
 
 
