@@ -174,14 +174,15 @@ static void *status_begin(void *cookie, const json_t *request, struct reply_erro
 
     (void)request;
     (void)error;
-    return memory_check(json_pack(
-        "{ss si so so sI s{ss sb sI sI sI} so so so}", "version", CORONERD_VERSION, "pid",
-        (int)getpid(), "time", time_text(now), "started", time_text(parts->started_ns),
-        "uptime_seconds", (json_int_t)((now - parts->started_ns) / 1000000000), "store", "path",
-        parts->store_path, "writable", !numbers.failing, "commits", (json_int_t)numbers.commits,
-        "changes", (json_int_t)numbers.changes, "queued", (json_int_t)numbers.queued, "ingest",
-        ingest_status(parts->ingest), "query", query_status(parts->query), "sinks",
-        parts->sink != NULL ? json_pack("[o]", sink_status(parts->sink)) : json_array()));
+    return memory_check(
+        json_pack("{ss si so so sI s{so sb sI sI sI} so so so}", "version", CORONERD_VERSION, "pid",
+                  (int)getpid(), "time", time_text(now), "started", time_text(parts->started_ns),
+                  "uptime_seconds", (json_int_t)((now - parts->started_ns) / 1000000000), "store",
+                  "path", reply_text(parts->store_path, strlen(parts->store_path)), "writable",
+                  !numbers.failing, "commits", (json_int_t)numbers.commits, "changes",
+                  (json_int_t)numbers.changes, "queued", (json_int_t)numbers.queued, "ingest",
+                  ingest_status(parts->ingest), "query", query_status(parts->query), "sinks",
+                  parts->sink != NULL ? json_pack("[o]", sink_status(parts->sink)) : json_array()));
 }
 
 static enum query_step status_step(void *state, struct query_context *context)

@@ -12,6 +12,7 @@
 #include "buffer.h"
 #include "log.h"
 #include "memory.h"
+#include "reply.h"
 #include "sink.h"
 #include "wire.h"
 
@@ -500,8 +501,10 @@ json_t *sink_status(const struct sink *sink)
 {
     const char *state = sink->broken ? "broken" : sink->failing ? "failing" : "ok";
 
-    return memory_check(json_pack("{ss ss sI sI}", "name", sink->name, "state", state, "lines",
-                                  (json_int_t)sink->lines, "behind",
+    /* A path need not be UTF-8. */
+    return memory_check(json_pack("{so ss sI sI}", "name",
+                                  reply_text(sink->name, strlen(sink->name)), "state", state,
+                                  "lines", (json_int_t)sink->lines, "behind",
                                   (json_int_t)(writer_head(sink->writer) - sink->written)));
 }
 

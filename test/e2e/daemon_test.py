@@ -1273,6 +1273,18 @@ def test_full_disk(s):
     equal(daemon.file_ids(every=100), daemon.rows())
 
 
+@test
+def test_path_that_is_no_utf8(s):
+    """The status tells it as well as JSON can."""
+    folder = os.path.join(os.fsencode(s.folder), b"\xff")
+    os.mkdir(folder)
+    daemon = s.start("--store", folder + b"/\xe9.db", "--out", folder + b"/\xc3.ndjson")
+    status = daemon.status()
+    check(status["store"]["path"].endswith("\ufffd/\ufffd.db"), status)
+    check(status["sinks"][0]["name"].endswith("\ufffd/\ufffd.ndjson"), status)
+    daemon.stop()
+
+
 # ---- hostile peers ----------------------------------------------------------------------------------
 
 
