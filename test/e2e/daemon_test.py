@@ -1274,6 +1274,55 @@ def test_full_disk(s):
 
 
 @test
+def test_fifo_becomes_a_file(s):
+    """A FIFO took a part of a line; the file that takes its place begins with a whole one."""
+    os.mkfifo(s.path("out.ndjson"))
+    daemon = s.start()
+    node = FakeNode(daemon.ingest)
+    for _ in range(500):
+        node.make(exit_record("<0.1.0>", reason="r" * 700))
+    check(node.connect() and node.deliver())
+    daemon.until_status(lambda status: status["sinks"][0]["behind"] > 0)
+    os.rename(daemon.out, s.path("fifo"))
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_log("opened anew")
+    daemon.until_status(lambda status: status["sinks"][0]["behind"] == 0)
+    daemon.stop()
+    ids = daemon.file_ids()
+    equal(ids, daemon.rows()[-len(ids):])
+
+
+@test
+def test_output_that_turns_bad(s):
+    """A full device, a folder, nothing: SIGHUP after SIGHUP, and no record is lost when a file is there again."""
+    daemon = s.start()
+    node = FakeNode(daemon.ingest)
+    check(node.connect())
+
+    def put(what):
+        os.rename(daemon.out, s.path("moved%d" % len(os.listdir(s.folder))))
+        if what == "folder":
+            os.mkdir(daemon.out)
+        elif what is not None:
+            os.symlink(what, daemon.out)
+        for _ in range(50):
+            daemon.process.send_signal(signal.SIGHUP)
+        for _ in range(20):
+            node.make()
+        check(node.deliver())
+
+    put("/dev/full")
+    daemon.wait_log("cannot write.*No space left")
+    equal(daemon.status()["sinks"][0]["state"], "failing")
+    put("folder")
+    daemon.wait_log("Is a directory; going on with the old one")
+    put(None)
+    daemon.until_status(lambda status: status["sinks"][0]["behind"] == 0)
+    daemon.stop()
+    equal(daemon.file_ids(), daemon.rows())
+
+
+@test
 def test_path_that_is_no_utf8(s):
     """The status tells it as well as JSON can."""
     folder = os.path.join(os.fsencode(s.folder), b"\xff")
