@@ -222,8 +222,8 @@ static void submit(struct connection *connection, struct change *change)
     writer_submit(connection->ingest->writer, change);
 }
 
-/* The node reconnected before we saw its old connection end, or somebody poses as it. */
-static bool replace_older(struct connection *connection)
+/* The node reconnected before we saw its old connection end. */
+static void replace_older(struct connection *connection)
 {
     struct connection *other;
 
@@ -231,14 +231,10 @@ static bool replace_older(struct connection *connection)
         if (other == connection || other->closing || other->hello == NULL ||
             strcmp(other->hello->incarnation, connection->hello->incarnation) != 0)
             continue;
-        if (other->peer.uid != connection->peer.uid) {
-            refuse(connection, "incarnation %s belongs to another user",
-                   connection->hello->incarnation);
-            return false;
-        }
-        refuse(other, "the same incarnation connected anew");
+        /* When users differ, the store knows whose it is: the first to come need not be right. */
+        if (other->peer.uid == connection->peer.uid)
+            refuse(other, "the same incarnation connected anew");
     }
-    return true;
 }
 
 static void on_hello(struct connection *connection, struct frame *frame)
@@ -260,9 +256,9 @@ static void on_hello(struct connection *connection, struct frame *frame)
         refuse(connection, "%s", why);
         return;
     }
-    if (!replace_older(connection))
-        return;
-    log_info("node %s connected (incarnation %s, host %s, OTP %s, os_pid %" PRIu64
+    replace_older(connection);
+    /* Long names do not hide whose it is. */
+    log_info("node %.64s connected (incarnation %s, host %.64s, OTP %.64s, os_pid %" PRIu64
              ", uid %d, made %" PRIu64 ", first held %" PRIu64 ")",
              connection->hello->name, connection->hello->incarnation, connection->hello->host,
              connection->hello->otp, connection->hello->os_pid, (int)connection->peer.uid,

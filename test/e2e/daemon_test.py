@@ -1403,6 +1403,43 @@ def test_many_incarnations(s):
 
 
 @test
+def test_claim_does_not_keep_the_owner_out(s):
+    """Another user says the incarnation of a node just before the node comes back: the store knows whose it is."""
+    if os.getuid() != 0:
+        return  # it takes two users
+    daemon = s.start()
+    os.chmod(s.folder, 0o755)
+    os.chmod(daemon.ingest, 0o666)
+    node = FakeNode(daemon.ingest)
+    node.make()
+    check(node.connect() and node.deliver())
+    node.close()
+    # While nothing is committed the daemon cannot know that the claim is false.
+    with contextlib.closing(sqlite3.connect(daemon.store, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        code = ("import sys; sys.path.insert(0, %r); from fake_node import *\n"
+                "node = FakeNode(%r, name='evil@h', incarnation=%r)\n"
+                "node.connect(); node.until(lambda: not node.outgoing); print('said', flush=True)\n"
+                "try: node.until(lambda: node.hello_acked); print('welcomed')\n"
+                "except Refused as refused: print(refused)\n") % (
+                    os.path.join(ROOT, "test", "e2e"), daemon.ingest, node.incarnation)
+        with subprocess.Popen(["/usr/bin/python3", "-B", "-c", code], user=NOBODY, group=NOBODY, extra_groups=[],
+                              stdout=subprocess.PIPE, text=True) as evil:
+            equal(evil.stdout.readline(), "said\n")
+            daemon.wait_log("node evil@h connected")
+            node.make()
+            check(node.connect())
+            check(node.until(lambda: not node.outgoing))
+            daemon.wait_log(r"node fake@host connected", 2)
+            database.execute("ROLLBACK")
+            check(node.deliver(), "the owner is kept out")
+            check("belongs to another user" in evil.stdout.read())
+    equal(daemon.nodes()[node.incarnation]["name"], node.name)
+    equal(len(daemon.rows()), 2)
+    daemon.stop()
+
+
+@test
 def test_empty_lines_hold_up_nobody(s):
     """The daemon reads a megabyte of them in no time, as it does a question between them."""
     daemon = s.start(binary=s.plain)
