@@ -1440,6 +1440,49 @@ def test_claim_does_not_keep_the_owner_out(s):
 
 
 @test
+def test_log_is_harmless(s):
+    """What a node calls itself neither steers a terminal nor hides who it was."""
+    daemon = s.start()
+    names = ["a\x9b31mb", "x\u202ey", "x\u2066y", "a\u2028b", "a\nb\x1b[2J", "\u00e9" * 33 + "x", "n" * 1000,
+             "x" + "\u20ac" * 40]
+    for number, name in enumerate(names):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(30)
+            sock.connect(daemon.ingest)
+            sock.sendall(hello(name=name, host="h" * 1000 if number == 0 else name[:300], otp=name[:100]))
+            sock.recv(100)
+            sock.sendall(b"\0\0\0\0")
+            receive_all(sock)
+        daemon.wait_log("0 bytes", number + 1)
+    for line in daemon.log():
+        check(line.isprintable() and "\ufffd" not in line, "not harmless", line)
+    equal(len(daemon.logged(r"connected \(incarnation [0-9a-f]{16}, .*uid %d, made 0, first held 1\)$" % os.getuid())),
+          len(names))
+    daemon.stop()
+
+
+@test
+def test_log_is_bounded(s):
+    """A peer that is sent away again and again does not fill the disk; how much is left out is told."""
+    daemon = s.start(binary=s.plain)
+    count = 6000
+    for _ in range(count):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(30)
+            sock.connect(daemon.ingest)
+            sock.sendall(b"\0\0\0\0")
+            receive_all(sock)
+    equal(daemon.status()["ingest"]["connections_refused"], count)
+    daemon.wait_log("are left out here")
+    daemon.process.send_signal(signal.SIGTERM)
+    equal(daemon.wait(), 0)
+    left_out = sum(int(re.search(r"(\d+) lines are left out", line).group(1))
+                   for line in daemon.logged("are left out here"))
+    check(0 < len(daemon.logged("0 bytes")) < count, "all are there")
+    check(len(daemon.logged("0 bytes")) + left_out <= count + 3, left_out)
+
+
+@test
 def test_empty_lines_hold_up_nobody(s):
     """The daemon reads a megabyte of them in no time, as it does a question between them."""
     daemon = s.start(binary=s.plain)
