@@ -1497,6 +1497,27 @@ def test_empty_lines_hold_up_nobody(s):
 
 
 @test
+def test_record_of_countless_parts(s):
+    """Cutting it to size takes no time that the other nodes would wait."""
+    daemon = s.start(binary=s.plain)
+    node = FakeNode(daemon.ingest)
+    bulky = exit_record("<0.1.0>")
+    bulky["tomorrow"] = {key: "x" * 49 for key in counters_of(1100, 4)}
+    for _ in range(30):
+        node.make(bulky)
+    check(node.connect())
+    check(node.until(lambda: node.hello_acked))
+    before = daemon.cpu_seconds()
+    check(node.deliver())
+    spent = (daemon.cpu_seconds() - before) / node.made
+    check(spent < 0.03, "it takes long", spent)
+    daemon.stop()
+    with open(daemon.out, "rb") as lines:
+        for line in lines:
+            check(check_line(line)["exit"]["truncated"])
+
+
+@test
 def test_groups_are_bounded(s):
     """Counting by long texts makes no answer that is longer than 2 MiB, and says that there is more."""
     daemon = s.start(binary=s.plain)
