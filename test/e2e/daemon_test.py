@@ -1334,12 +1334,90 @@ def test_path_that_is_no_utf8(s):
     daemon.stop()
 
 
+@test
+def test_store_that_is_broken(s):
+    """A store that was damaged while nobody looked is refused, or asked about in vain; it kills nobody."""
+    daemon, _, _ = with_records(s)
+    daemon.stop()
+    with open(daemon.store, "rb") as file:
+        whole = file.read()
+    dice = random.Random(7)
+    for turn in range(12):
+        damaged = bytearray(whole)
+        for _ in range(1 + turn * 3):
+            at = dice.randrange(100, len(damaged) - 64)
+            damaged[at:at + 64] = dice.randbytes(64)
+        for name in ("exits.db-wal", "exits.db-shm", "out.ndjson"):
+            if os.path.exists(s.path(name)):
+                os.unlink(s.path(name))
+        with open(daemon.store, "wb") as file:
+            file.write(damaged)
+        daemon = s.start(ready=False)
+        ready = daemon.wait_log(r"info: ready: | error: (?!cannot write)")
+        if "error" in ready:
+            check(daemon.wait() in (73, 74), daemon.log())
+            continue
+        for request in ({"op": "query", "limit": 1000}, {"op": "nodes"}, {"op": "count", "by": ["exit.reason"]},
+                        {"op": "why", "pid": "<0.7.0>"}, {"op": "status"}, {"op": "query", "where": {"exit.via": 1}}):
+            with s.client(daemon) as client:
+                client.send(request)
+                client.end()
+                while client.socket.recv(262144):
+                    pass
+        daemon.process.send_signal(signal.SIGTERM)
+        check(daemon.wait() in (0, 74), daemon.log())
+
+
 # ---- hostile peers ----------------------------------------------------------------------------------
 
 
 def counters_of(count, length):
     """So many counters with names of this length, which [a-z_] allows."""
     return {"".join("abcdefghij"[int(digit)] for digit in "%04d" % i).ljust(length, "x"): 1 for i in range(count)}
+
+
+@test
+def test_lies_of_a_node(s):
+    """Whatever a node tells of its numbers, made = stored + lost + pending, and none is below 0."""
+    daemon = s.start()
+    edges = [0, 1, 2, 7, 2 ** 31, 2 ** 53 - 1]
+    huge = edges + [2 ** 53, 2 ** 62, 2 ** 63 - 1]
+    dice = random.Random(20261124)
+    stored = {}
+    for number in range(60):
+        incarnation = "%016x" % number
+        seen = set()
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(30)
+            sock.connect(daemon.ingest)
+            sock.sendall(hello(incarnation=incarnation, made=dice.choice(edges), first_held=dice.choice(edges)))
+            equal(cbor2.loads(sock.recv(100)[4:]), [16, 0])
+            for _ in range(dice.randrange(12)):
+                if dice.random() < 0.6:
+                    seq = dice.choice(huge[1:])
+                    seen.add(seq)
+                    # Again with other contents, back, far ahead: the first one with a number is it.
+                    sock.sendall(frame([RECORD, seq, dice.choice(huge), dice.choice(huge), 0,
+                                        pack_keys(exit_record("<0.%d.0>" % dice.randrange(99)))]))
+                else:
+                    sock.sendall(frame([COUNTERS, dice.choice(huge),
+                                        {59: dice.choice(edges), 60: dice.choice(edges)}]))
+            if dice.random() < 0.5:
+                sock.sendall(frame([BYE, dice.choice(huge)]))
+            sock.shutdown(socket.SHUT_WR)
+            check(all(array[0] == 16 for array in frames_of(receive_all(sock))), "refused")
+        stored[incarnation] = len(seen)
+    table = daemon.nodes()
+    equal(len(table), len(stored))
+    for incarnation, told in table.items():
+        equal(told["stored"], stored[incarnation])
+        equal(told["made"], told["stored"] + told["lost"] + told["pending"], told)
+        check(min(told["made"], told["stored"], told["lost"], told["pending"]) >= 0, told)
+    daemon.until_status(lambda status: status["sinks"][0]["behind"] == 0)
+    rows = daemon.rows()
+    equal(len(rows), sum(stored.values()))
+    daemon.stop()
+    equal(daemon.file_ids(), rows)
 
 
 @test
@@ -1533,6 +1611,78 @@ def test_groups_are_bounded(s):
     last = daemon.ask(question)[-1]
     equal((last["done"], last["truncated"]), (True, True))
     check(500 < last["count"] < 600, last)
+    daemon.stop()
+
+
+@test
+def test_forged_questions(s):
+    """Whatever stands in a field is a value: it finds nothing, or is refused, and the daemon goes on."""
+    daemon, node, _ = with_records(s)
+    values = ["' OR 1=1 --", "\"; DROP TABLE exits; --", "%", "_", "*", "?1", "a@h\u0001", "\u202e", "x" * 30000,
+              "$.node", "(a+)+$" * 1000, -1, 0, 2 ** 63 - 1, -2 ** 63, True, None, [], {}, 1.5, 1e300, ["%", None],
+              [[]], "", "c1.", "c1.afffffffffffffff", "c1.d0", "c1.a" + "f" * 16, "c1.a-1", "-99999999999999999999d",
+              "-0s", "--1s", "9999-99-99T99:99:99Z", "2026-11-24T00:00:00+99:99", "now "]
+    keys = {"query": ["where", "since", "until", "order", "limit", "cursor"], "get": ["record"],
+            "why": ["pid", "name", "node"], "count": ["by", "where", "since", "until", "limit"],
+            "subscribe": ["where", "from"]}
+    number = 0
+    with s.client(daemon) as client:
+        def ask(request):
+            nonlocal number
+            number += 1
+            client.send(dict(request, id=number))
+            while True:
+                line = client.line()
+                equal(line["id"], number, request)
+                if "subscribed" in line:
+                    client.send({"id": number, "op": "unsubscribe"})
+                elif "done" in line or "error" in line:
+                    return line
+
+        for value in values:
+            for op, names in keys.items():
+                for name in names:
+                    ask({"op": op, name: value})
+                if not isinstance(value, bool):
+                    equal(ask({"op": op, "bare": value})["error"]["field"], "bare")
+            for field in ("node", "id", "exit.reason", "node.os_pid", "process.trap_exit"):
+                line = ask({"op": "query", "where": {field: value}})
+                check("error" in line or value is None or line["count"] == 0 or value in (True, 0), field, value, line)
+            echoed = daemon.ask({"op": "version", "id": value})
+            equal(echoed[-1]["id"], value if len(str(value)) < 100 else None)
+            if isinstance(value, str):
+                equal(ask({"op": "query", "where": {value: 1}})["error"]["code"], "bad_request")
+                equal(ask({"op": "count", "by": [value]})["error"]["code"], "bad_request")
+                equal(ask({"op": value})["error"]["code"], "unknown_op")
+        equal(ask({"op": "query", "where": {"id": ["x"] * 257}})["error"]["field"], "id")
+    for junk in (b"[" * 60000 + b"\n", b'{"a":' * 10000 + b"\n", b'{"op":"version","id":' + b"[" * 30000 + b"\n",
+                 b'{"op":"ver\0sion"}\n', b'{"op":"version"}\0\n', b'{"op":"version\\u0000"}\n', b'{"id":1e999}\n',
+                 b'{"id":' + b"9" * 60000 + b"}\n"):
+        equal([line["error"]["code"] for line in daemon.ask(junk)], ["bad_json"], junk[:50])
+    equal(len(daemon.rows()), 70)
+    daemon.stop()
+
+
+@test
+def test_clients_that_go_away(s):
+    """In the middle of an answer, of a question, of a subscription; the daemon keeps nothing of them."""
+    daemon, node, _ = with_records(s)
+    for turn in range(300):
+        with s.client(daemon) as client:
+            client.send(*[{"id": i, "op": ("query", "count", "subscribe", "nodes", "why")[i % 5],
+                           **({"from": "c1.a0"} if i % 5 == 2 else {"pid": "<0.7.0>"} if i % 5 == 4 else {})}
+                          for i in range(turn % 40)], b'{"op":"que'[:turn % 11])
+            if turn % 3 == 0:
+                client.end()
+            if turn % 2 and turn % 40 > 1:
+                client.line()
+    daemon.until_status(lambda status: (status["query"]["connections"], status["query"]["subscriptions"]) == (1, 0))
+    node.make()
+    check(node.deliver())
+    with s.client(daemon) as client:
+        for byte in b'{"id":1,"op":"version"}\n':
+            client.send(bytes([byte]))
+        check("version" in client.line())
     daemon.stop()
 
 
