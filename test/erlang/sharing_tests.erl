@@ -16,7 +16,7 @@ sharing_test_() ->
                    {"new processes taken over", armed(fun new_taken/0)},
                    {"the flags of ports taken off", armed(fun ports/0)},
                    {"processes of another tool", armed(fun foreign/0)},
-                   {"any pattern taken off", {timeout, 60, armed(fun patterns/0)}},
+                   {"any pattern taken off", armed(fun patterns/0)},
                    {"a pattern that another tool holds", armed(fun pattern_held/0)},
                    {"dbg", armed(fun dbg/0)},
                    {"verdicts after a gap", armed(fun verdicts/0)},
@@ -24,14 +24,16 @@ sharing_test_() ->
                    {"at start another tool has it", fun held_at_start/0}]
     end.
 
+%% A busy machine takes its time.
 armed(Test) ->
-    fun() ->
-            ok = coroner:start(#{ingest => none}),
-            try Test()
-            after
-                ok = coroner:stop()
-            end
-    end.
+    {timeout, 120,
+     fun() ->
+             ok = coroner:start(#{ingest => none}),
+             try Test()
+             after
+                 ok = coroner:stop()
+             end
+     end}.
 
 check() ->
     coroner_server:check().
@@ -161,7 +163,7 @@ dbg() ->
     #{trace := {disarmed, Lost}} = check(),
     ?assertMatch({anothers, _}, proplists:get_value(new_processes, Lost)),
     {ok, _} = dbg:ctp(),
-    _ = dbg:stop(),
+    testlib:dbg_stop(),
     #{trace := intact, gaps := 1} = check(),
     is_whole().
 

@@ -3,7 +3,7 @@
 
 -export([armed/1, armed/2, start_armed/0, ended/1, end_of/2, why/1, get/2, by_site/2, spawn_waiting/0, waiting/0, register_waiting/1,
          load_version/2, ebin/0, project/0, peer/1, epmd/0, epmd_stop/1, own_trace/0, os_threads/0, modules/0, unload/0, unload/1,
-         own_links/0, deep/1, text/1, gaps/0, ledger/0, elsewhere/1, as/2, leave/1]).
+         own_links/0, deep/1, text/1, gaps/0, ledger/0, elsewhere/1, as/2, leave/1, dbg_stop/0]).
 
 %% @doc The tests, with coroner armed around all of them, and no daemon.
 armed(Tests) ->
@@ -186,6 +186,12 @@ elsewhere(Do) ->
 as(Tool, Do) ->
     Tool ! {self(), Do},
     receive {Tool, Result} -> Result end.
+
+%% @doc dbg:stop/0 returns before it is done.
+dbg_stop() ->
+    Dbg = whereis(dbg),
+    _ = dbg:stop(),
+    ended(Dbg).
 
 leave(Tool) ->
     Tool ! leave,
