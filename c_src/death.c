@@ -163,7 +163,8 @@ static void weigh_links(struct coroner *coroner, ErlNifEnv *env, struct weighing
         entry->links.count == 0)
         return;
     count = linkset_list(&entry->links, links, LINKS_LOOKED_AT);
-    if (facts->shape == REASON_NOPROC)
+    /* The VM says the bare atom then; {noproc, {gen_server, call, ..}} and the like a process says itself. */
+    if (fingerprint_same(facts->reason, (struct fingerprint){.hash = atoms.noproc, .whole = true}))
         suppose_dead(coroner, env, weighing, links, count);
     suppose_remote(coroner, weighing, (enum reason_shape)facts->shape, links, count);
 }
