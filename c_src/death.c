@@ -462,8 +462,6 @@ void on_exited(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NI
 
     if (shape == REASON_RPC_REPLY && !is_rpc_worker(coroner, of))
         shape = REASON_OTHER;
-    if (has_evidence(of, EVIDENCE_HEAP))
-        atomic_fetch_sub_explicit(&coroner->heaps_too_large, 1, memory_order_relaxed);
     /*
      * `normal` ends nobody over a link; the reply of an rpc worker does: what the call had linked to it. Where somebody
      * asked it to stop, that is worth a record.
