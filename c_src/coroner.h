@@ -59,8 +59,6 @@ struct coroner {
     bool only_class;         /* reason_detail = class */
     uint64_t default_limit_words; /* the system's max_heap_size; 0: none */
 
-    _Atomic uint32_t heaps_too_large; /* processes with evidence of it, see on_heap_too_large */
-
     _Atomic uint64_t spoken_at; /* records made when the last words were said, and 1; 0: never */
 
     _Atomic uint64_t normal;     /* exits that were only counted: source normal */
@@ -69,7 +67,7 @@ struct coroner {
     _Atomic uint64_t by_source[CORONER_SOURCE_COUNT];
 };
 
-#define CORONER_ABI 2
+#define CORONER_ABI 3
 
 /**
  * coroner_last_words(coroner): the node is about to end. Waits up to 200 ms for what is in the journal to get out, and says

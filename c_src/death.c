@@ -163,7 +163,8 @@ static void weigh_links(struct coroner *coroner, ErlNifEnv *env, struct weighing
         entry->links.count == 0)
         return;
     count = linkset_list(&entry->links, links, LINKS_LOOKED_AT);
-    if (facts->shape == REASON_NOPROC)
+    /* The VM says the bare atom then; {noproc, {gen_server, call, ..}} and the like a process says itself. */
+    if (fingerprint_same(facts->reason, (struct fingerprint){.hash = atoms.noproc, .whole = true}))
         suppose_dead(coroner, env, weighing, links, count);
     suppose_remote(coroner, weighing, (enum reason_shape)facts->shape, links, count);
 }
@@ -461,8 +462,6 @@ void on_exited(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NI
 
     if (shape == REASON_RPC_REPLY && !is_rpc_worker(coroner, of))
         shape = REASON_OTHER;
-    if (has_evidence(of, EVIDENCE_HEAP))
-        atomic_fetch_sub_explicit(&coroner->heaps_too_large, 1, memory_order_relaxed);
     /*
      * `normal` ends nobody over a link; the reply of an rpc worker does: what the call had linked to it. Where somebody
      * asked it to stop, that is worth a record.

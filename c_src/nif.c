@@ -315,7 +315,6 @@ static ERL_NIF_TERM start_locked(ErlNifEnv *env, struct coroner *coroner,
     wide_clear(coroner->wide);
     stops_clear(coroner->stops);
     supervisors_clear(coroner->supervisors);
-    atomic_store(&coroner->heaps_too_large, 0);
     atomic_store(&coroner->normal, 0);
     atomic_store(&coroner->unrecorded, 0);
     atomic_store(&coroner->without_memory, 0);
@@ -571,8 +570,11 @@ static ERL_NIF_TERM nif_renew(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
 /* drop(Pid | Port) -> ok: it ended unseen. */
 static ERL_NIF_TERM nif_drop(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
+    struct coroner *coroner = coroner_of(env);
+
     (void)argc;
-    ledger_drop(coroner_of(env)->ledger, argv[0]);
+    ledger_drop(coroner->ledger, argv[0]);
+    supervision_drop(supervisors_gone(coroner->supervisors, argv[0]));
     return atoms.ok;
 }
 

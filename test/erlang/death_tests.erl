@@ -363,7 +363,8 @@ link_with_options() ->
 
 noproc_test_() ->
     testlib:armed([{"link/1 of a dead process", fun() -> link_dead(0) end},
-                   {"link/1 of a dead process that had many links", fun() -> link_dead(100) end}]).
+                   {"link/1 of a dead process that had many links", fun() -> link_dead(100) end},
+                   {"link/1 of a dead process that was caught", fun link_dead_caught/0}]).
 
 link_dead(Links) ->
     Self = self(),
@@ -378,6 +379,18 @@ link_dead(Links) ->
     Record = end_of(Pid, fun(_) -> Pid ! go end),
     ?FIELDS(Record, #{"exit.source" => <<"noproc">>, "exit.confidence" => <<"observed">>, "origin.target" => text(Dead),
                       "severity" => <<"warning">>}).
+
+%% The link is in its set for ever; but the VM's answer to it is the bare noproc.
+link_dead_caught() ->
+    Dead = testlib:spawn_waiting(),
+    Dead ! stop,
+    testlib:ended(Dead),
+    Pid = spawn(fun() ->
+                        noproc = try link(Dead) catch error:Reason -> Reason end,
+                        receive go -> gen_server:call(nobody_here, hello) end
+                end),
+    Record = end_of(Pid, fun(_) -> Pid ! go end),
+    ?FIELDS(Record, #{"exit.source" => <<"self_exit">>, "exit.confidence" => <<"observed">>}).
 
 %% --- heaps ------------------------------------------------------------------------------------------------
 

@@ -839,6 +839,51 @@ static void shards_tell_whom_they_have(void **state)
     ledger_free(ledger);
 }
 
+/* Whatever way the evidence goes, it is counted once; while there is none no garbage collection is looked at. */
+static void a_heap_too_large_is_counted_until_it_goes(void **state)
+{
+    struct ledger *ledger = open_ledger();
+    uint64_t mark = 1;
+
+    (void)state;
+    born(ledger, fake_pid(1));
+    assert_false(ledger_has_heaps(ledger));
+    assert_false(leave(ledger, fake_pid(2), EVIDENCE_HEAP, fake_pid(2), mark++)); /* nobody */
+    assert_false(ledger_has_heaps(ledger));
+
+    assert_true(leave(ledger, fake_pid(1), EVIDENCE_HEAP, fake_pid(1), mark++));
+    assert_true(ledger_has_heaps(ledger));
+    assert_true(ledger_heap_survived(ledger, fake_pid(1)));
+    assert_false(ledger_heap_survived(ledger, fake_pid(1)));
+    assert_false(ledger_has_heaps(ledger));
+
+    /* It makes room. */
+    assert_true(leave(ledger, fake_pid(1), EVIDENCE_HEAP, fake_pid(1), mark++));
+    for (int i = 0; i < LEDGER_EVIDENCE; i++)
+        assert_true(leave(ledger, fake_pid(1), EVIDENCE_SIGNAL, fake_pid(3), mark++));
+    assert_false(ledger_has_heaps(ledger));
+    ledger_drop(ledger, fake_pid(1));
+
+    /* The process exits, ends unseen, is found under the pid of a new one. */
+    born(ledger, fake_pid(1));
+    assert_true(leave(ledger, fake_pid(1), EVIDENCE_HEAP, fake_pid(1), mark++));
+    entry_free(ledger_exit(ledger, fake_pid(1)));
+    assert_false(ledger_has_heaps(ledger));
+    born(ledger, fake_pid(1));
+    assert_true(leave(ledger, fake_pid(1), EVIDENCE_HEAP, fake_pid(1), mark++));
+    born(ledger, fake_pid(1));
+    assert_false(ledger_has_heaps(ledger));
+    assert_true(leave(ledger, fake_pid(1), EVIDENCE_HEAP, fake_pid(1), mark++));
+    ledger_drop(ledger, fake_pid(1));
+    assert_false(ledger_has_heaps(ledger));
+
+    born(ledger, fake_pid(1));
+    assert_true(leave(ledger, fake_pid(1), EVIDENCE_HEAP, fake_pid(1), mark++));
+    ledger_close(ledger);
+    assert_false(ledger_has_heaps(ledger));
+    ledger_free(ledger);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -860,6 +905,7 @@ int main(void)
         TEST(names_and_flags_race_with_their_snapshot),
         TEST(a_renewed_entry_is_completed_again),
         TEST(shards_tell_whom_they_have),
+        TEST(a_heap_too_large_is_counted_until_it_goes),
         TEST(quiet_ends_are_remembered_for_a_while),
         TEST(without_memory_it_is_incomplete_and_says_so),
     };
