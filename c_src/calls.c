@@ -154,6 +154,7 @@ static void on_signal_call(const struct call *call)
     term_word target = call->argument[0];
     ERL_NIF_TERM reason = call->argument[1];
     bool is_alias = enif_is_ref(call->env, call->argument[0]);
+    enum reason_shape shape;
     struct evidence *evidence;
 
     if (is_alias)
@@ -161,12 +162,17 @@ static void on_signal_call(const struct call *call)
     if (target == NO_WORD || !is_local_pid(call->env, (ERL_NIF_TERM)target) ||
         !ledger_knows(coroner->ledger, target))
         return; /* a port, another node's, or dead: it ends nobody here */
+    shape = term_reason_shape(call->env, reason);
+    /* Nor does `normal`, and it shall not push out what does. The parent's tells a supervisor to end its children. */
+    if (shape == REASON_NORMAL && target != call->caller &&
+        ledger_parent(coroner->ledger, target) != call->caller)
+        return;
     if ((evidence = evidence_new(EVIDENCE_SIGNAL, monotonic_ns())) == NULL)
         return;
     evidence->from = call->caller;
     evidence->is_kill = reason == atoms.kill;
     evidence->may_be_lost = is_alias;
-    evidence->shape = (uint8_t)term_reason_shape(call->env, reason);
+    evidence->shape = (uint8_t)shape;
     evidence->print = term_fingerprint(call->env, reason);
     if (evidence->is_kill && (evidence->act = purge_behind(coroner->purge, call->caller)) != NULL)
         evidence->as = CORONER_SOURCE_PURGE;

@@ -38,6 +38,7 @@ source_test_() ->
        {"unknown", fun unknown/0},
        {"names, ancestors, parent, age", fun identity/0},
        {"an erpc worker that answered is no crash", fun rpc_worker/0},
+       {"normal to another", fun normal_to_another/0},
        {"a kill of a dead pid", fun kill_dead/0}]).
 
 %% Who calls, and from which line, is what these are for.
@@ -329,6 +330,18 @@ rpc_worker() ->
     Record = why(Worker),
     ?SOURCE(<<"normal">>, Record),
     ?assertEqual(undefined, get("id", Record)). % counted, not recorded
+
+%% exit(Pid, normal) does nothing to another, however often.
+normal_to_another() ->
+    Self = self(),
+    Pid = spawn(fun() -> testlib:waiting() end),
+    %% Not by its parent.
+    Done = spawn(fun() -> [exit(Pid, normal) || _ <- lists:seq(1, 40)], Self ! {self(), done} end),
+    receive {Done, done} -> ok end,
+    Record = end_of(Pid, fun(P) -> exit(P, stop_it) end),
+    ?SOURCE(<<"exit_signal">>, Record),
+    ?assertEqual(<<"observed">>, get("exit.confidence", Record)),
+    ?assertNotEqual(true, get("exit.evidence_lost", Record)).
 
 kill_dead() ->
     Dead = testlib:spawn_waiting(),
