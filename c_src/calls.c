@@ -8,9 +8,6 @@
 #include "clock.h"
 #include "term.h"
 
-/* Together what a call of erlang:halt may wait. */
-#define HALT_DRAIN_MS 150
-#define HALT_LEAVE_MS 50
 #define CHILD_ID_ROOM 200 /* bytes of a child's id as text */
 
 /* One call as the functions below need it. */
@@ -487,13 +484,6 @@ static void on_supervisor_call(const struct call *call)
 
 /* --- which is which ----------------------------------------------------------------------------------- */
 
-/* After this there is no node: what is in the journal has one chance to get out. */
-static void on_halt_call(const struct call *call)
-{
-    (void)uplink_drain(call->coroner->uplink, HALT_DRAIN_MS);
-    uplink_leave(call->coroner->uplink, HALT_LEAVE_MS);
-}
-
 static void on_erlang_call(const struct call *call)
 {
     if (call->name == atoms.exit && call->count == 1)
@@ -505,7 +495,7 @@ static void on_erlang_call(const struct call *call)
     else if (call->name == atoms.process_flag && call->count == 2)
         on_process_flag(call);
     else if (call->name == atoms.halt)
-        on_halt_call(call);
+        coroner_last_words(call->coroner); /* after this there is no node */
     else if (call->name == atoms.purge_module && call->count == 1)
         on_code_call(call);
 }

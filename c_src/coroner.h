@@ -46,6 +46,13 @@ struct coroner {
     char host[256]; /* the host's name, as start was told */
     _Atomic uint64_t armed_ns; /* monotonic, of the last start */
 
+    /* Until then (monotonic) no verdict is certain: not everybody is traced, or was a moment ago. */
+    _Atomic uint64_t blind_until_ns;
+
+    /* Calls of this process are only counted: the watchdog makes some to see whether they are seen. */
+    _Atomic term_word probing; /* NO_WORD: of none */
+    _Atomic uint64_t probes_seen;
+
     /* What is recorded; written by start before it is armed. */
     uint32_t record_sources; /* bit by enum coroner_source */
     uint32_t record_shapes;  /* bit by enum reason_shape: recorded whatever the source */
@@ -54,6 +61,8 @@ struct coroner {
 
     _Atomic uint32_t heaps_too_large; /* processes with evidence of it, see on_heap_too_large */
 
+    _Atomic uint64_t spoken_at; /* records made when the last words were said, and 1; 0: never */
+
     _Atomic uint64_t normal;     /* exits that were only counted: source normal */
     _Atomic uint64_t unrecorded; /* others that `record` does not select */
     _Atomic uint64_t without_memory; /* exits of which no record could be made */
@@ -61,5 +70,11 @@ struct coroner {
 };
 
 #define CORONER_ABI 2
+
+/**
+ * coroner_last_words(coroner): the node is about to end. Waits up to 200 ms for what is in the journal to get out, and says
+ * goodbye. Called again without a record made meanwhile it does nothing. Any thread.
+ */
+void coroner_last_words(struct coroner *coroner);
 
 #endif

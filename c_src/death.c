@@ -182,6 +182,8 @@ static bool evidence_may_be_lost(struct coroner *coroner, const struct entry *en
 
     if (entry->flags & ENTRY_UNSEEDED)
         return true;
+    if (now < atomic_load_explicit(&coroner->blind_until_ns, memory_order_relaxed))
+        return true;
     if ((entry->flags & ENTRY_SEEDED) && now - entry->begun_ns < BLIND_NS)
         return true;
     if (entry->evicted_s != 0 &&

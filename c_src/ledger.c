@@ -8,7 +8,7 @@
  * 1024 shards keep one shard's table small: growing it is the longest thing that happens under a lock (at
  * a million processes 1000 entries move, some 10 microseconds), and two schedulers seldom meet.
  */
-#define SHARDS 1024
+#define SHARDS LEDGER_SHARDS
 #define BUCKETS_FIRST 8
 #define QUIET_SLOTS 64
 
@@ -657,6 +657,36 @@ bool ledger_expect(struct ledger *ledger, term_word pid, uint64_t now_ns)
     return entered;
 }
 
+void ledger_renew(struct ledger *ledger, term_word pid, uint64_t now_ns)
+{
+    struct ancestors *ancestors = NULL;
+    struct linkset *removed = NULL;
+    struct linkset links = {0};
+    struct shard *shard;
+    struct entry *entry;
+
+    if (ledger_expect(ledger, pid, now_ns))
+        return;
+    shard = lock_shard(ledger, pid);
+    if ((entry = find(shard, pid)) != NULL) {
+        if (entry->flags & ENTRY_UNSEEDED)
+            removed = entry->of.removed;
+        else
+            ancestors = entry->of.ancestors;
+        links = entry->links;
+        entry->of.removed = NULL;
+        entry->links = (struct linkset){0};
+        entry->flags &= (uint8_t)~(ENTRY_TRAPS | ENTRY_TRAP_KNOWN | ENTRY_NAME_KNOWN);
+        entry->flags |= ENTRY_UNSEEDED;
+    }
+    unlock_shard(shard);
+    ancestors_drop(ancestors);
+    linkset_clear(&links);
+    if (removed != NULL)
+        linkset_clear(removed);
+    memory_free(removed);
+}
+
 void ledger_seed_links(struct ledger *ledger, term_word pid, const term_word *words, size_t count)
 {
     struct shard *shard = lock_shard(ledger, pid);
@@ -711,6 +741,23 @@ void ledger_forget(struct ledger *ledger, term_word pid)
         entry = NULL;
     unlock_shard(shard);
     entry_free(entry);
+}
+
+void ledger_drop(struct ledger *ledger, term_word pid)
+{
+    entry_free(ledger_exit(ledger, pid));
+}
+
+void ledger_members(struct ledger *ledger, size_t number, term_word *words, size_t room, size_t *count)
+{
+    struct shard *shard = &ledger->shards[number];
+
+    *count = 0;
+    pthread_mutex_lock(&shard->lock);
+    for (uint32_t b = 0; b < shard->bucket_count; b++)
+        for (struct entry *entry = shard->buckets[b]; entry != NULL && *count < room; entry = entry->next)
+            words[(*count)++] = entry->pid;
+    unlock_shard(shard);
 }
 
 uint64_t ledger_count(const struct ledger *ledger)

@@ -19,6 +19,7 @@
 #include "record.h"
 #include "supervision.h"
 
+#define LEDGER_SHARDS 1024
 #define LEDGER_EVIDENCE 16 /* pieces kept on one process; an older one makes room, and that is marked */
 
 struct evidence {
@@ -164,6 +165,12 @@ bool ledger_knows(struct ledger *ledger, term_word pid);
 /** ledger_expect(ledger, pid, now_ns): enters ${pid} as one that lived before; its snapshot is to come. True if it is new. */
 bool ledger_expect(struct ledger *ledger, term_word pid, uint64_t now_ns);
 
+/**
+ * ledger_renew(ledger, pid, now_ns): of ${pid} it is not known any more what links, name and flags it has: its
+ * snapshot is to come, as after ledger_expect. Its age and the evidence on it stay. One that is not known is entered.
+ */
+void ledger_renew(struct ledger *ledger, term_word pid, uint64_t now_ns);
+
 struct snapshot {
     term_word pid;
     term_word parent;
@@ -185,6 +192,15 @@ void ledger_seed(struct ledger *ledger, const struct snapshot *snapshot);
 
 /** ledger_forget(ledger, pid): drops ${pid} if its snapshot is still to come: it died before it was traced. */
 void ledger_forget(struct ledger *ledger, term_word pid);
+
+/** ledger_drop(ledger, pid): drops ${pid}, a process or a port: it ended unseen. */
+void ledger_drop(struct ledger *ledger, term_word pid);
+
+/**
+ * ledger_members(ledger, shard, words, room, count): the processes and ports of ${shard} (0 .. LEDGER_SHARDS - 1), up to
+ * ${room} of them, in no order. ${count} is how many.
+ */
+void ledger_members(struct ledger *ledger, size_t shard, term_word *words, size_t room, size_t *count);
 
 /** ledger_count(ledger): live processes; ports do not count. */
 uint64_t ledger_count(const struct ledger *ledger);

@@ -79,6 +79,8 @@ static void on_evicted(void *cookie, const struct record *record)
 {
     struct coroner *coroner = cookie;
 
+    if (record->gap != NULL)
+        return;
     ledger_quiet(coroner->ledger, record->who.pid, record->who.initial_call, QUIET_EXPIRED);
 }
 
@@ -114,6 +116,31 @@ static struct coroner *coroner_new(void)
     return coroner;
 }
 
+#if ERL_NIF_MAJOR_VERSION == 2 && ERL_NIF_MINOR_VERSION < 17
+/*
+ * OTP 26 and later have it (erl_nif.h, NIF 2.17), the header that we build with need not. Weak: it is NULL in a VM without,
+ * and the call of erlang:halt/2, which is traced in every VM, has to do.
+ */
+extern int enif_set_option(ErlNifEnv *env, int option, ...) __attribute__((weak));
+#define ERL_NIF_OPT_ON_HALT 2
+#define HAS_SET_OPTION (enif_set_option != NULL)
+#else
+#define HAS_SET_OPTION true
+#endif
+
+/* The VM halts, on whatever way it came to that; no function of the VM may be called any more. */
+static void on_halt(void *priv_data)
+{
+    coroner_last_words(priv_data);
+}
+
+/* Only load() and upgrade() may set it. */
+static void hear_of_halt(ErlNifEnv *env)
+{
+    if (HAS_SET_OPTION)
+        (void)enif_set_option(env, ERL_NIF_OPT_ON_HALT, on_halt); /* without it the traced call has to do */
+}
+
 static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM info)
 {
     (void)info;
@@ -123,6 +150,7 @@ static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM info)
         leave_library();
         return 2;
     }
+    hear_of_halt(env);
     return 0;
 }
 
@@ -187,6 +215,7 @@ static int upgrade(ErlNifEnv *env, void **priv_data, void **old_priv_data, ERL_N
         leave_library();
         return 3;
     }
+    hear_of_halt(env);
     coroner->users++;
     *priv_data = coroner;
     return 0;
@@ -300,6 +329,7 @@ static ERL_NIF_TERM start_locked(ErlNifEnv *env, struct coroner *coroner,
     if ((error = uplink_start(coroner->uplink, settings, node_name)) != 0)
         return make_error(env, enif_make_tuple2(env, enif_make_atom(env, "uplink"),
                                                 make_text(env, strerror(error))));
+    atomic_store(&coroner->blind_until_ns, 0);
     ledger_open(coroner->ledger);
     state = enif_make_uint64(env, ++coroner->starts); /* small: an immediate term */
     atomic_store(&coroner->armed_ns, monotonic_ns());
@@ -521,6 +551,116 @@ static ERL_NIF_TERM nif_forget(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
 {
     (void)argc;
     ledger_forget(coroner_of(env)->ledger, argv[0]);
+    return atoms.ok;
+}
+
+/* renew(Pids) -> ok: what is known of them may be wrong; their snapshots are to come. Those not known are entered. */
+static ERL_NIF_TERM nif_renew(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct coroner *coroner = coroner_of(env);
+    ERL_NIF_TERM head, tail = argv[0];
+    uint64_t now = monotonic_ns();
+
+    (void)argc;
+    while (enif_get_list_cell(env, tail, &head, &tail))
+        if (get_pid_word(env, head) != NO_WORD)
+            ledger_renew(coroner->ledger, head, now);
+    return atoms.ok;
+}
+
+/* drop(Pid | Port) -> ok: it ended unseen. */
+static ERL_NIF_TERM nif_drop(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    ledger_drop(coroner_of(env)->ledger, argv[0]);
+    return atoms.ok;
+}
+
+/*
+ * members(Shard, Wanted) -> {NextShard, [Pid | Port]}: of the ledger's shards from Shard on, until there are Wanted;
+ * NextShard 0: all seen.
+ */
+static ERL_NIF_TERM nif_members(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct coroner *coroner = coroner_of(env);
+    ERL_NIF_TERM list = enif_make_list(env, 0);
+    unsigned shard, wanted, seen = 0;
+    term_word words[4096]; /* a shard of this many is one of a node with four million processes */
+
+    (void)argc;
+    if (!enif_get_uint(env, argv[0], &shard) || !enif_get_uint(env, argv[1], &wanted))
+        return enif_make_badarg(env);
+    for (; shard < LEDGER_SHARDS && seen < wanted; shard++) {
+        size_t count;
+
+        ledger_members(coroner->ledger, shard, words, sizeof(words) / sizeof(words[0]), &count);
+        seen += (unsigned)count;
+        while (count-- > 0)
+            list = enif_make_list_cell(env, (ERL_NIF_TERM)words[count], list);
+    }
+    return enif_make_tuple2(env, enif_make_uint(env, shard < LEDGER_SHARDS ? shard : 0), list);
+}
+
+/* blind(Ms | infinity) -> ok: until then no verdict is certain. */
+static ERL_NIF_TERM nif_blind(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    uint64_t until = UINT64_MAX;
+    unsigned ms;
+
+    (void)argc;
+    if (enif_get_uint(env, argv[0], &ms))
+        until = monotonic_ns() + (uint64_t)ms * 1000000;
+    else if (!enif_is_atom(env, argv[0]))
+        return enif_make_badarg(env);
+    atomic_store_explicit(&coroner_of(env)->blind_until_ns, until, memory_order_relaxed);
+    return atoms.ok;
+}
+
+/*
+ * probe(Pid | undefined) -> Seen: from now on traced calls of Pid are only counted, or those of nobody any more. Seen is
+ * how many have been counted altogether.
+ */
+static ERL_NIF_TERM nif_probe(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct coroner *coroner = coroner_of(env);
+
+    (void)argc;
+    atomic_store_explicit(&coroner->probing, get_pid_word(env, argv[0]), memory_order_relaxed);
+    return enif_make_uint64(env, atomic_load_explicit(&coroner->probes_seen, memory_order_relaxed));
+}
+
+/*
+ * gap(FromNs, ToNs | undefined, Why :: binary(), Detail :: binary()) -> ok | not_armed: makes a record of a gap, which
+ * lasts still where there is no end of it.
+ */
+static ERL_NIF_TERM nif_gap(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct coroner *coroner = coroner_of(env);
+    ErlNifBinary why, detail;
+    ErlNifUInt64 from, to = 0;
+    struct record *record;
+    struct timespec now;
+
+    (void)argc;
+    if (!enif_get_uint64(env, argv[0], &from) ||
+        (argv[1] != atoms.undefined && !enif_get_uint64(env, argv[1], &to)) ||
+        !enif_inspect_binary(env, argv[2], &why) || !enif_inspect_binary(env, argv[3], &detail))
+        return enif_make_badarg(env);
+    if (!is_armed(coroner))
+        return atoms.not_armed;
+    if ((record = record_new()) == NULL)
+        return enif_raise_exception(env, atoms.enomem);
+    if ((record->gap = gap_new(from, to, why.data, why.size, detail.data, detail.size)) == NULL) {
+        record_drop(record);
+        return enif_raise_exception(env, atoms.enomem);
+    }
+    clock_gettime(CLOCK_REALTIME, &now);
+    record->severity = CORONER_SEVERITY_WARNING;
+    record->time_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    record->monotonic_ns = monotonic_ns();
+    journal_add(coroner->journal, record);
+    uplink_wake(coroner->uplink);
+    record_drop(record);
     return atoms.ok;
 }
 
@@ -792,6 +932,12 @@ static ErlNifFunc functions[] = {
     {"application", 2, nif_application, 0},
     {"nodes", 1, nif_nodes, 0},
     {"forget", 1, nif_forget, 0},
+    {"renew", 1, nif_renew, 0},
+    {"drop", 1, nif_drop, 0},
+    {"members", 2, nif_members, 0},
+    {"blind", 1, nif_blind, 0},
+    {"probe", 1, nif_probe, 0},
+    {"gap", 4, nif_gap, 0},
     {"why", 1, nif_why, 0},
     {"recent", 1, nif_recent, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"status", 0, nif_status, 0},

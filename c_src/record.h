@@ -13,6 +13,7 @@
 
 #include "act.h"
 #include "cbor.h"
+#include "gap.h"
 #include "detail.h"
 #include "reason.h"
 #include "source.h"
@@ -60,6 +61,7 @@ struct record_candidate {
 
 struct record {
     atomic_uint holders;
+    struct gap *gap; /* what it tells, and of the rest only severity and times are set; NULL: an exit */
 
     uint8_t source;     /* enum coroner_source */
     uint8_t confidence; /* enum coroner_confidence */

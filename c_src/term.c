@@ -744,6 +744,8 @@ struct text *term_stack_text(ErlNifEnv *env, ERL_NIF_TERM stack)
         if (arity == 3) {
             struct walk walk = {.depth = 0};
 
+            if (!enif_is_fun(env, frame[0]))
+                break; /* a list of anything, which somebody put where a stack could be */
             format_one(env, &walk, frame[0], &writer);
             walk_end(env, &walk);
             format_location(env, frame[2], &writer);

@@ -113,7 +113,9 @@ ERL_NIF_TERM tracer_trace(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     (void)argc;
     if (!is_armed(coroner, argv[1]))
         return atoms.ok;
-    if (argv[0] == atoms.call)
+    if (argv[0] == atoms.call && argv[2] == atomic_load_explicit(&coroner->probing, memory_order_relaxed))
+        atomic_fetch_add_explicit(&coroner->probes_seen, 1, memory_order_relaxed);
+    else if (argv[0] == atoms.call)
         on_call(coroner, env, argv);
     else if (is_local_port(env, argv[2]))
         on_port_event(coroner, env, argv);

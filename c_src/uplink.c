@@ -430,7 +430,7 @@ static void encode_records(struct uplink *uplink)
             cbor_put_uint(&cbor, record->seq);
             cbor_put_uint(&cbor, record->time_ns);
             cbor_put_uint(&cbor, record->seq - uplink->sent - 1);
-            cbor_put_uint(&cbor, WIRE_KIND_EXIT);
+            cbor_put_uint(&cbor, record->gap != NULL ? WIRE_KIND_GAP : WIRE_KIND_EXIT);
             record_encode(record, uplink->settings.intern, uplink->settings.incarnation, &cbor);
             if (end_frame(uplink, &cbor)) {
                 uplink->sent = record->seq;

@@ -83,7 +83,8 @@ static int open_file(const char *path, char *why)
     int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
 
     if (fd < 0)
-        say(why, "%s: cannot open the output file: %s", path, strerror(errno));
+        say(why, "%s: cannot open the output file: %s%s", path, strerror(errno),
+            errno == ENOENT ? "; its directory must be there" : "");
     return fd;
 }
 

@@ -8,7 +8,8 @@
 %% takes to look one record up, but for start and stop, which switch tracing on and off process by process.
 -module(coroner).
 
--export([start/0, start/1, stop/0, why/1, explain/1, recent/1, recent/2, status/0, sync/1, help/0, is_started/0]).
+-export([start/0, start/1, stop/0, why/1, explain/1, recent/1, recent/2, status/0, pause/0, resume/0, sync/1, help/0,
+         is_started/0]).
 
 -export_type([why_error/0]).
 
@@ -92,7 +93,19 @@ why(PidOrName) when is_atom(PidOrName); is_pid(PidOrName) ->
         {_, _, _} = Record -> {ok, coroner_record:to_map(Record)};
         {normal, InitialCall} -> {ok, coroner_record:normal(PidOrName, InitialCall)};
         not_seen when is_atom(PidOrName) -> by_name(PidOrName);
+        alive -> still_alive(PidOrName);
         Error -> {error, Error}
+    end.
+
+%% While tracing is paused or was taken away the ledger does not hear of exits. It may just have heard, too.
+still_alive(Pid) ->
+    case is_process_alive(Pid) of
+        true -> {error, alive};
+        false ->
+            case coroner_nif:why(Pid) of
+                alive -> {error, not_seen};
+                _ -> why(Pid)
+            end
     end.
 
 by_name(Name) ->
@@ -109,19 +122,32 @@ is_loaded() ->
 -spec explain(pid() | atom()) -> ok.
 explain(PidOrName) ->
     case why(PidOrName) of
-        {ok, Record} -> io:put_chars(coroner_text:story(Record));
-        {error, Reason} -> io:put_chars(coroner_text:no_story(PidOrName, Reason))
+        {ok, Record} -> print(coroner_text:story(Record));
+        {error, Reason} -> print(coroner_text:no_story(PidOrName, Reason))
     end.
 
-%% @doc The newest N records, the newest first; at most 1000.
--spec recent(non_neg_integer()) -> {ok, [coroner_record:record()]} | {error, not_armed}.
+%% A device that is not said to take Unicode (LANG=C, -noshell) would show \x{2514} for a branch.
+print(Text) ->
+    case io:getopts() of
+        Options when is_list(Options) ->
+            case proplists:get_value(encoding, Options) of
+                latin1 -> io:put_chars(coroner_text:ascii(Text));
+                _ -> io:put_chars(Text)
+            end;
+        _ ->
+            io:put_chars(Text)
+    end.
+
+%% @doc The newest N records, the newest first; at most 1000. Among them stand the gaps: times in which exits were not
+%% seen, or not all.
+-spec recent(non_neg_integer()) -> {ok, [coroner_record:record() | coroner_record:gap()]} | {error, not_armed}.
 recent(Count) ->
     recent(Count, #{}).
 
 %% @doc As recent/1, of those that have these values: #{source => kill, name => "x", module => m}. `source',
 %% `severity', `name', `initial_call', `module' (the purged one) and `by_name' may be given, as text or atom.
 -spec recent(non_neg_integer(), #{atom() => atom() | string() | binary()}) ->
-          {ok, [coroner_record:record()]}
+          {ok, [coroner_record:record() | coroner_record:gap()]}
               | {error, not_armed | {unknown_field, term()} | {bad_value, Field :: atom()}}.
 recent(Count, Wanted) when is_integer(Count), Count >= 0, is_map(Wanted) ->
     case wanted(maps:to_list(Wanted), []) of
@@ -170,7 +196,8 @@ text(Chars) ->
     end.
 
 %% @doc How coroner stands: whether it is armed, how many processes it knows, how many records it made, how many
-%% the daemon has, how many were lost, whether all it traces is still traced.
+%% the daemon has, how many were lost, whether all it traces is still traced (`trace': intact, paused, or {disarmed, What}
+%% with what is not ours and whose it is), and in how many gaps it was not (`gaps').
 -spec status() -> #{armed := boolean(), atom() => term()}.
 status() ->
     case is_loaded() andalso maps:from_list(coroner_nif:status()) of
@@ -181,14 +208,24 @@ status() ->
     end.
 
 trace_status() ->
-    try coroner_server:trace_state() of
-        #{trace := Trace} = Server ->
-            Server#{trace := case coroner_trace:intact(Trace) of
-                                 true -> intact;
-                                 false -> disarmed
-                             end}
-    catch
-        exit:_ -> #{trace => disarmed} % it is being stopped, or was killed and is not back yet
+    try coroner_server:check()
+    catch exit:_ -> #{trace => disarmed} % it is being stopped, or was killed and is not back yet
+    end.
+
+%% @doc Takes all trace flags and patterns off, so that another tool can have them. Until resume/0 no exit is seen; a
+%% gap in the records tells that. Idempotent.
+-spec pause() -> ok | {error, not_armed}.
+pause() ->
+    try coroner_server:pause()
+    catch exit:{noproc, _} -> {error, not_armed}
+    end.
+
+%% @doc Takes the tracer back after pause/0. Where another tool holds what is needed, the answer says what, and it is
+%% tried again every second. Idempotent.
+-spec resume() -> ok | {error, not_armed | {disarmed, term()}}.
+resume() ->
+    try coroner_server:resume()
+    catch exit:{noproc, _} -> {error, not_armed}
     end.
 
 %% @doc Waits until the daemon has acknowledged (that is: committed) all records made so far.
@@ -220,13 +257,15 @@ wait_for_daemon(Timeout) ->
 -spec help() -> ok.
 help() ->
     io:put_chars(
-      "coroner:start()        arm this node; start(#{ingest => \"/path/ingest.sock\"})\n"
+      "coroner:start()        arm this node; start(#{ingest => \"/path/ingest.sock\"}). When it is\n"
+      "                       started already nothing changes: stop() first for other options\n"
       "coroner:explain(Pid)   print why a process ended; a registered name will do as well\n"
       "coroner:why(Pid)       the same as a map: {ok, Map} |\n"
       "                       {error, alive | not_seen | expired | other_node | not_armed}\n"
       "coroner:recent(N)      the newest N records; recent(N, #{source => kill})\n"
       "coroner:status()       how it stands: processes, records, losses, the daemon\n"
       "coroner:sync(Ms)       wait until the daemon has all records\n"
+      "coroner:pause()        hand the tracer to another tool; coroner:resume() takes it back\n"
       "coroner:stop()         leave the node as it was\n"
       "\n"
       "While armed, starting and ending a process costs about a microsecond more; a process that is scheduled\n"

@@ -6,26 +6,36 @@
 
 -export([enabled/3, enabled_procs/3, enabled_garbage_collection/3, trace/5]).
 -export([start/8, stop/1, expect/1, seed_links/2, seed/7, seed_port/4, limit/2, application/2, nodes/1, forget/1,
-         why/1, recent/1, status/0, notify/1, rename/1, vocabulary/0, links/1, format/1, fingerprint/1]).
+         renew/1, drop/1, members/2, blind/1, probe/1, gap/4, why/1, recent/1, status/0, notify/1, rename/1,
+         vocabulary/0, links/1, format/1, fingerprint/1]).
 -export([is_loaded/0, file/0]).
 -on_load(load/0).
--nifs([enabled/3, enabled_procs/3, enabled_garbage_collection/3, trace/5, start/8, stop/1, expect/1, seed_links/2, seed/7,
-       seed_port/4, limit/2, application/2, nodes/1, forget/1, why/1, recent/1, status/0, notify/1, rename/1, vocabulary/0, links/1, format/1, fingerprint/1]).
+-nifs([enabled/3, enabled_procs/3, enabled_garbage_collection/3, trace/5, start/8, stop/1, expect/1, seed_links/2,
+       seed/7, seed_port/4, limit/2, application/2, nodes/1, forget/1, renew/1, drop/1, members/2, blind/1, probe/1,
+       gap/4, why/1, recent/1, status/0, notify/1, rename/1, vocabulary/0, links/1, format/1, fingerprint/1]).
 
 -type cbor_record() :: {Seq :: pos_integer(), TimeNs :: non_neg_integer(), Cbor :: binary()}.
 -export_type([cbor_record/0]).
 
+%% In an upgrade code:which/1 still tells where the instance before this one came from, but the code path leads to the new
+%% one already.
 load() ->
-    erlang:load_nif(file(), 0).
+    erlang:load_nif(library(case code:where_is_file(?MODULE_STRING ".beam") of
+                                non_existing -> code:which(?MODULE);
+                                Beam -> Beam
+                            end), 0).
 
 %% @doc The library without its ending: in the priv folder beside this module's ebin. A module that came
 %% over distribution has no place in the code path; then `coroner_attach' has put its folder into the
 %% application's environment.
 -spec file() -> file:filename().
 file() ->
+    library(code:which(?MODULE)).
+
+library(Beam) ->
     Ebin = case application:get_env(coroner, ebin) of
                {ok, Folder} -> Folder;
-               undefined -> filename:dirname(code:which(?MODULE))
+               undefined -> filename:dirname(Beam)
            end,
     filename:join([filename:dirname(filename:absname(Ebin)), "priv", "coroner_nif"]).
 
@@ -77,6 +87,26 @@ nodes(_Nodes) -> erlang:nif_error(not_loaded).
 
 -spec forget(pid()) -> ok.
 forget(_Pid) -> erlang:nif_error(not_loaded).
+
+-spec renew([pid()]) -> ok.
+renew(_Pids) -> erlang:nif_error(not_loaded).
+
+-spec drop(pid() | port()) -> ok.
+drop(_Pid) -> erlang:nif_error(not_loaded).
+
+-spec members(Shard :: non_neg_integer(), Wanted :: pos_integer()) ->
+          {NextShard :: non_neg_integer(), [pid() | port()]}.
+members(_Shard, _Wanted) -> erlang:nif_error(not_loaded).
+
+-spec blind(Ms :: non_neg_integer() | infinity) -> ok.
+blind(_Ms) -> erlang:nif_error(not_loaded).
+
+-spec probe(pid() | undefined) -> Seen :: non_neg_integer().
+probe(_Pid) -> erlang:nif_error(not_loaded).
+
+-spec gap(FromNs :: non_neg_integer(), ToNs :: non_neg_integer() | undefined, Why :: binary(), Detail :: binary()) ->
+          ok | not_armed.
+gap(_FromNs, _ToNs, _Why, _Detail) -> erlang:nif_error(not_loaded).
 
 -spec why(pid() | atom()) ->
           cbor_record() | {normal, mfa() | undefined} | alive | expired | not_seen | not_armed.

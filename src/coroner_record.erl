@@ -4,18 +4,20 @@
 
 -export([to_map/1, to_maps/1, normal/2]).
 
--export_type([record/0]).
+-export_type([record/0, gap/0]).
 
 -type record() :: #{schema := binary(), exit := map(), process := map(), atom() => term()}.
 
+-type gap() :: #{schema := binary(), gap := map(), severity := binary(), message := binary(), atom() => term()}.
+
 %% @doc The record behind what the NIF gives.
--spec to_map(coroner_nif:cbor_record()) -> record().
+-spec to_map(coroner_nif:cbor_record()) -> record() | gap().
 to_map(Record) ->
     [Map] = to_maps([Record]),
     Map.
 
 %% @doc As to_map/1, of several: what they have in common is asked for once.
--spec to_maps([coroner_nif:cbor_record()]) -> [record()].
+-spec to_maps([coroner_nif:cbor_record()]) -> [record() | gap()].
 to_maps(Records) ->
     {Pairs, _, _} = coroner_nif:vocabulary(),
     Keys = maps:from_list(Pairs),
@@ -24,11 +26,22 @@ to_maps(Records) ->
 
 to_map({Seq, TimeNs, Cbor}, Keys, Node) ->
     {Map, <<>>} = decode(Cbor, Keys),
-    Map#{schema => <<"coroner.exit/1">>,
+    (gap_times(Map))#{
+         schema => case Map of #{gap := _} -> <<"coroner.gap/1">>; _ -> <<"coroner.exit/1">> end,
          id => <<(maps:get(incarnation, Node))/binary, $-, (integer_to_binary(Seq))/binary>>,
-         time => list_to_binary(calendar:system_time_to_rfc3339(
-                                  TimeNs, [{unit, nanosecond}, {offset, "Z"}])),
+         time => time(TimeNs),
          node => Node}.
+
+time(Ns) ->
+    list_to_binary(calendar:system_time_to_rfc3339(Ns, [{unit, nanosecond}, {offset, "Z"}])).
+
+%% They travel as nanoseconds.
+gap_times(#{gap := Gap} = Map) ->
+    Map#{gap := maps:map(fun(Key, Ns) when Key =:= from; Key =:= to -> time(Ns);
+                            (_, Value) -> Value
+                         end, Gap)};
+gap_times(Map) ->
+    Map.
 
 %% @doc What is told of a process that ended normally: no record was made of it.
 -spec normal(pid(), mfa() | undefined) -> record().

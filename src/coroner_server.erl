@@ -2,16 +2,13 @@
 -module(coroner_server).
 -behaviour(gen_server).
 
--export([start_link/1, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
--export([trace_state/0, is_armed/0, rearm/0, disarm/0]).
+-export([start_link/1, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
+-export([check/0, pause/0, resume/0, is_armed/0, rearm/0, disarm/0]).
 
 -record(state, {options :: coroner_options:options(), % as they were given
-                trace :: coroner_trace:state(),
-                node :: node(),
-                processes :: non_neg_integer(), % traced ones that lived before
-                foreign :: non_neg_integer()}). % processes that another tool traces
+                watch :: coroner_watch:watch(),
+                node :: node()}).
 
--define(CHUNK, 1000).
 -define(DRAIN_MS, 1000).
 -define(TICK_MS, 1000).
 
@@ -19,11 +16,21 @@
 start_link(Options) ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, Options, []).
 
-%% @doc The tracer state of this start, and what was found at it.
--spec trace_state() -> #{trace := coroner_trace:state(), snapshot := non_neg_integer(),
-                         foreign := non_neg_integer()}.
-trace_state() ->
-    gen_server:call(?MODULE, trace_state, infinity).
+%% @doc Looks now whether all is traced that should be, and says how it stands.
+-spec check() -> #{trace := term(), gaps := non_neg_integer(), foreign := non_neg_integer(),
+                   snapshot := non_neg_integer(), tracer := session | shared}.
+check() ->
+    gen_server:call(?MODULE, check, infinity).
+
+%% @doc Takes all trace flags and patterns off.
+-spec pause() -> ok.
+pause() ->
+    gen_server:call(?MODULE, pause, infinity).
+
+%% @doc Sets them again.
+-spec resume() -> ok | {error, {disarmed, term()}}.
+resume() ->
+    gen_server:call(?MODULE, resume, infinity).
 
 %% @doc Arms the node again if it is no more: somebody has unloaded the library.
 -spec rearm() -> ok | {error, term()}.
@@ -34,7 +41,10 @@ rearm() ->
 -spec disarm() -> ok.
 disarm() ->
     ok = coroner_trace:disarm(),
-    %% Where it was unloaded there is nothing to stop, and it must not be loaded for that.
+    stop_nif().
+
+%% Where it was unloaded there is nothing to stop, and it must not be loaded for that.
+stop_nif() ->
     case erlang:module_loaded(coroner_nif) of
         true -> coroner_nif:stop(?DRAIN_MS);
         false -> ok
@@ -60,14 +70,12 @@ arm({error, Reason}, _Given) ->
     {error, Reason};
 arm({ok, Options}, Given) ->
     case start_nif(Options) of
-        {ok, Trace} ->
-            case coroner_trace:arm(Trace) of
-                ok ->
-                    {Seen, Foreign} = existing(processes(), Trace, 0, 0),
+        {ok, Tracer} ->
+            case coroner_watch:start(Tracer) of
+                {ok, Watch} ->
                     ok = net_kernel:monitor_nodes(true, [{node_type, all}]),
                     ok = coroner_surroundings:take(),
-                    {ok, #state{options = Given, trace = Trace, node = node(), processes = Seen,
-                                foreign = Foreign}};
+                    {ok, #state{options = Given, watch = Watch, node = node()}};
                 {error, Reason} ->
                     ok = coroner_nif:stop(0),
                     {error, Reason}
@@ -84,7 +92,9 @@ is_armed() ->
 rearmed(State) ->
     case is_armed() of
         true -> {ok, State};
-        false -> arm(State#state.options)
+        false ->
+            ok = coroner_watch:close(State#state.watch),
+            arm(State#state.options)
     end.
 
 start_nif(#{ingest := Ingest, memory := Bytes, record := Record}) ->
@@ -93,29 +103,16 @@ start_nif(#{ingest := Ingest, memory := Bytes, record := Record}) ->
                       list_to_binary(erlang:system_info(otp_release)), Bytes, Record,
                       whereis(erts_code_purger), whereis(code_server)).
 
-%% Those that lived before: entered in the ledger, then traced, then asked, so that nothing falls between.
-existing([], _Trace, Seen, Foreign) ->
-    {Seen, Foreign};
-existing(Pids, Trace, Seen, Foreign) ->
-    {Chunk, Rest} = split(Pids),
-    New = coroner_nif:expect(Chunk),
-    Untraced = coroner_trace:trace_processes(New, Trace),
-    _ = [coroner_nif:forget(Pid) || Pid <- Untraced],
-    Traced = New -- Untraced,
-    Answered = coroner_snapshot:take(Traced),
-    Theirs = length([Pid || Pid <- Untraced, is_process_alive(Pid)]),
-    %% The schedulers have others to run.
-    receive after 1 -> ok end,
-    existing(Rest, Trace, Seen + Answered, Foreign + Theirs).
-
-split(Pids) when length(Pids) =< ?CHUNK -> {Pids, []};
-split(Pids) -> lists:split(?CHUNK, Pids).
-
--spec handle_call(trace_state | rearm, gen_server:from(), #state{}) ->
+-spec handle_call(check | pause | resume | rearm, gen_server:from(), #state{}) ->
           {reply, term(), #state{}} | {stop, term(), term(), #state{}}.
-handle_call(trace_state, _From, State) ->
-    {reply, #{trace => State#state.trace, snapshot => State#state.processes,
-              foreign => State#state.foreign}, State};
+handle_call(check, _From, State) ->
+    Watch = coroner_watch:check(State#state.watch),
+    {reply, coroner_watch:info(Watch), State#state{watch = Watch}};
+handle_call(pause, _From, State) ->
+    {reply, ok, State#state{watch = coroner_watch:pause(State#state.watch)}};
+handle_call(resume, _From, State) ->
+    {Result, Watch} = coroner_watch:resume(State#state.watch),
+    {reply, Result, State#state{watch = Watch}};
 handle_call(rearm, _From, State) ->
     case rearmed(State) of
         {ok, Armed} -> {reply, ok, Armed};
@@ -136,7 +133,7 @@ handle_info(tick, State) ->
     case rearmed(State) of
         {ok, Armed} ->
             ok = coroner_surroundings:tell_nodes(),
-            {noreply, renamed(Armed)};
+            {noreply, renamed(Armed#state{watch = coroner_watch:check(Armed#state.watch)})};
         {error, Reason} ->
             {stop, {shutdown, Reason}, State}
     end;
@@ -151,5 +148,14 @@ renamed(State) ->
     State#state{node = node()}.
 
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, _State) ->
-    disarm().
+terminate(_Reason, #state{watch = Watch}) ->
+    ok = case is_armed() of
+             true -> coroner_watch:stop(Watch);
+             false -> coroner_watch:close(Watch)
+         end,
+    stop_nif().
+
+%% What an upgrade calls while this process is suspended: without it OTP takes the upgrade for failed.
+-spec code_change(term(), #state{}, term()) -> {ok, #state{}}.
+code_change(_Version, State, _Extra) ->
+    {ok, State}.

@@ -1,129 +1,141 @@
-%% How tracing is switched on and off. What differs between OTP releases is found out here,
-%% at start: which functions there are, and whether there are trace sessions.
+%% How tracing is switched on and off, whichever way this OTP has: with a trace session of our own, or with the one
+%% tracer that all tools share. Which of the two, is found out here, and nowhere else.
 %%
-%% On OTP 25 a process and a function can have one tracer each. So nothing is taken that another tool holds.
+%% What can be traced: `new_processes' and `new_ports', a process, a port, a function (whose calls are seen). Whose each
+%% is can be asked: nothing is taken that another tool holds.
 -module(coroner_trace).
 
--export([arm/1, disarm/0, trace_processes/2, intact/1]).
+-export([open/1, kind/0, arm/1, lost/1, regain/2, whose/2, trace/2, close/1, disarm/0]).
 
--export_type([state/0]).
+-export_type([trace/0, what/0, whose/0]).
 
--type state() :: pos_integer().
+-record(trace, {backend :: module(), handle :: term(), state :: pos_integer(),
+                patterns :: [coroner_patterns:pattern()]}).
 
--define(CHUNK, 1000).
+-opaque trace() :: #trace{}.
+-type what() :: new_processes | new_ports | pid() | port() | mfa().
+-type whose() :: ours
+               | nobodys
+               | {anothers, Tracer :: term()}
+               | dead  % a process, or a port that is closed
+               | gone. % the whole session
 
-%% @doc Sets the patterns and the flag for processes to come.
--spec arm(state()) -> ok | {error, {other_tracer, term()} | {no_pattern, [mfa()]}}.
-arm(State) ->
-    case foreign_tracer(new_processes) of
-        {true, Tracer} ->
-            {error, {other_tracer, Tracer}};
-        false ->
-            ok = coroner_patterns:load(),
-            Patterns = coroner_patterns:all(),
-            case [MFA || {MFA, Spec} <- Patterns, set_pattern(MFA, Spec, State) =/= 1] of
-                [] ->
-                    %% `new' first, then pid by pid: `all' stops the node while the VM walks its table.
-                    _ = erlang:trace(new_processes, true, flags(State)),
-                    _ = [trace_port(Port, State) || Port <- [new_ports | erlang:ports()]],
-                    ok;
-                Missing ->
-                    clear_patterns(Patterns),
-                    {error, {no_pattern, Missing}}
+%% Makes ready to trace; nothing is traced yet. State is what the callbacks get.
+-callback open(State :: pos_integer()) -> Handle :: term().
+%% Whose it is.
+-callback whose(what(), Handle :: term()) -> whose().
+%% Makes it ours: one that is ours or nobody's. False if it cannot be traced.
+-callback set(new_processes | new_ports | pid() | port() | coroner_patterns:pattern(), Handle :: term()) -> boolean().
+%% Ends what open/1 began.
+-callback close(Handle :: term()) -> ok.
+%% Switches off what is ours, of whatever start.
+-callback disarm() -> ok.
+%% Those of these patterns that are ours, and yet no call is seen of. Only asked by a process that is traced.
+-callback silent([coroner_patterns:pattern()]) -> [mfa()].
+
+-define(SESSION, session).
+
+%% @doc Makes ready to trace with this tracer state. What is traced with the result stays traced as long as that is kept,
+%% and no longer.
+-spec open(State :: pos_integer()) -> trace().
+open(State) ->
+    Backend = backend(),
+    ok = coroner_patterns:load(),
+    #trace{backend = Backend, handle = Backend:open(State), state = State, patterns = coroner_patterns:all()}.
+
+%% The module `trace' is kernel's from OTP 27 on; before that somebody's own may be called so, and is left alone.
+backend() ->
+    _ = erlang:function_exported(erts_internal, trace_session_create, 3) andalso code:ensure_loaded(trace),
+    case erlang:function_exported(erts_internal, trace_session_create, 3)
+        andalso erlang:function_exported(trace, session_create, 3) of
+        true -> coroner_trace_session;
+        false -> coroner_trace_shared
+    end.
+
+%% @doc Whether tracing is all our own (session) or shared with other tools.
+-spec kind() -> session | shared.
+kind() ->
+    case backend() of
+        coroner_trace_session -> session;
+        coroner_trace_shared -> shared
+    end.
+
+%% @doc Sets the patterns and the flags of processes and ports to come: all of it or nothing.
+-spec arm(trace()) -> ok | {error, {other_tracer, term()} | {no_pattern, [mfa()]}}.
+arm(Trace) ->
+    {_, Left} = regain(lost(Trace), Trace),
+    case {[Tracer || {_, {anothers, Tracer}} <- tracees(Left)], Left} of
+        {[], []} ->
+            ok;
+        {[], _} ->
+            ok = close(Trace),
+            {error, {no_pattern, [MFA || {MFA, _} <- Left]}};
+        {[Tracer | _], _} ->
+            ok = close(Trace),
+            {error, {other_tracer, Tracer}}
+    end.
+
+tracees(Items) ->
+    [Item || {What, _} = Item <- Items, is_atom(What)].
+
+%% @doc What of the patterns and the flags of processes and ports to come is not ours, and whose it is.
+-spec lost(trace()) -> [{session | what(), whose()}].
+lost(#trace{patterns = Patterns} = Trace) ->
+    case whose(new_processes, Trace) of
+        gone ->
+            [{?SESSION, gone}];
+        New ->
+            All = [{new_processes, New}, {new_ports, whose(new_ports, Trace)} |
+                   [{MFA, whose(MFA, Trace)} || {MFA, _} <- Patterns]],
+            case [Item || {_, Whose} = Item <- All, Whose =/= ours] of
+                [] -> [{MFA, nobodys} || MFA <- silent(Trace)];
+                Lost -> Lost
             end
     end.
 
-trace_port(Port, State) ->
-    try erlang:trace(Port, true, coroner_patterns:port_flags() ++ [{tracer, coroner_nif, State}])
-    catch error:badarg -> 0 % it has closed, or somebody else traces it
+silent(#trace{backend = Backend, patterns = Patterns} = Trace) ->
+    case whose(self(), Trace) of
+        ours -> Backend:silent(Patterns);
+        _ -> []
     end.
 
-%% @doc Takes off what arm/1 and trace_processes/2 set, of whatever start, and nothing of anybody else's.
+%% @doc Takes back what is lost and nobody's. Returns what still is not ours.
+-spec regain([{session | what(), whose()}], trace()) -> {trace(), [{session | what(), whose()}]}.
+regain([{?SESSION, gone}], #trace{state = State}) ->
+    Trace = open(State),
+    regain(lost(Trace), Trace);
+regain(Lost, #trace{patterns = Patterns} = Trace) ->
+    %% Patterns first: who is born traced shall have its calls seen.
+    New = tracees(Lost),
+    MFAs = Lost -- New,
+    Left = [Item || {MFA, Whose} = Item <- MFAs,
+                    not (Whose =:= nobodys andalso set(lists:keyfind(MFA, 1, Patterns), Trace))],
+    {Trace, [Item || {What, Whose} = Item <- New, not (Whose =:= nobodys andalso set(What, Trace))] ++ Left}.
+
+%% @doc Whose it is.
+-spec whose(what(), trace()) -> whose().
+whose(What, #trace{backend = Backend, handle = Handle}) ->
+    Backend:whose(What, Handle).
+
+set(What, #trace{backend = Backend, handle = Handle}) ->
+    Backend:set(What, Handle).
+
+%% @doc Traces these processes and ports. Returns those that cannot be: they have died, or another tool traces them.
+-spec trace([Tracee], trace()) -> [Tracee] when Tracee :: pid() | port().
+trace(Tracees, Trace) ->
+    [Tracee || Tracee <- Tracees, not trace(whose(Tracee, Trace), Tracee, Trace)].
+
+trace(ours, _Tracee, _Trace) -> true;
+trace(nobodys, Tracee, Trace) -> set(Tracee, Trace);
+trace(_, _Tracee, _Trace) -> false.
+
+%% @doc Takes off all that is ours.
+-spec close(trace()) -> ok.
+close(#trace{backend = Backend, handle = Handle}) ->
+    ok = Backend:close(Handle),
+    Backend:disarm().
+
+%% @doc Takes off all that is ours, of whatever start, and nothing of anybody else's.
 -spec disarm() -> ok.
 disarm() ->
-    case foreign_tracer(new_processes) of
-        false -> _ = erlang:trace(new_processes, false, coroner_patterns:flags()), ok;
-        {true, _} -> ok
-    end,
-    clear_patterns([Pattern || {MFA, _} = Pattern <- coroner_patterns:all(), is_ours(MFA) orelse is_nobodys(MFA)]),
-    _ = [untrace_port(Port) || Port <- [new_ports | erlang:ports()]],
-    untrace(processes(), 0).
-
-untrace_port(Port) ->
-    try erlang:trace_info(Port, tracer) of
-        {tracer, {coroner_nif, _}} -> erlang:trace(Port, false, coroner_patterns:port_flags());
-        _ -> 0
-    catch
-        error:badarg -> 0
-    end.
-
-untrace([], _Count) ->
-    ok;
-untrace(Pids, ?CHUNK) ->
-    pause(),
-    untrace(Pids, 0);
-untrace([Pid | Pids], Count) ->
-    try erlang:trace_info(Pid, tracer) of
-        {tracer, {coroner_nif, _}} -> erlang:trace(Pid, false, coroner_patterns:flags());
-        _ -> 0
-    catch
-        error:badarg -> 0 % it has died
-    end,
-    untrace(Pids, Count + 1).
-
-%% The scheduler this runs on has others to run.
-pause() ->
-    receive after 1 -> ok end.
-
-%% @doc Traces these processes. Returns those that cannot be: they have died, or another tool traces them.
--spec trace_processes([pid()], state()) -> [pid()].
-trace_processes(Pids, State) ->
-    Flags = flags(State),
-    [Pid || Pid <- Pids, not trace_process(Pid, Flags)].
-
-trace_process(Pid, Flags) ->
-    %% erlang:trace/3 logs an error when somebody else traces Pid, so ask first.
-    try erlang:trace_info(Pid, flags) =:= {flags, []} andalso erlang:trace(Pid, true, Flags) =:= 1
-    catch error:badarg -> false
-    end.
-
-flags(State) ->
-    coroner_patterns:flags() ++ [{tracer, coroner_nif, State}].
-
-foreign_tracer(What) ->
-    case erlang:trace_info(What, tracer) of
-        {tracer, []} -> false;
-        {tracer, {coroner_nif, _}} -> false;
-        {tracer, Other} -> {true, Other}
-    end.
-
-%% @doc Whether everything that arm/1 set is still there.
--spec intact(state()) -> boolean().
-intact(State) ->
-    erlang:trace_info(new_processes, tracer) =:= {tracer, {coroner_nif, State}}
-        andalso lists:all(fun({MFA, _}) -> is_ours(MFA) end, coroner_patterns:all()).
-
-is_ours(MFA) ->
-    case erlang:trace_info(MFA, meta) of
-        {meta, {coroner_nif, _}} -> true;
-        _ -> false
-    end.
-
-%% What is left of a pattern whose tracer module was unloaded.
-is_nobodys(MFA) ->
-    erlang:trace_info(MFA, meta) =:= {meta, []}.
-
-%% Meta patterns see every caller, traced or not, and put no flag on any process.
-set_pattern(MFA, Spec, State) ->
-    case erlang:trace_info(MFA, meta) of
-        {meta, Nobody} when Nobody =:= false; Nobody =:= []; Nobody =:= undefined ->
-            erlang:trace_pattern(MFA, Spec, [{meta, coroner_nif, State}]);
-        {meta, {coroner_nif, _}} ->
-            erlang:trace_pattern(MFA, Spec, [{meta, coroner_nif, State}]);
-        {meta, _SomebodyElse} ->
-            0
-    end.
-
-clear_patterns(Patterns) ->
-    _ = [erlang:trace_pattern(MFA, false, [meta]) || {MFA, _} <- Patterns],
-    ok.
+    (backend()):disarm().

@@ -54,3 +54,9 @@ $(MATRIX:%=matrix-otp%): matrix-otp%:
 	    if [ -s $(B)/matrix/$*/found ]; then mv $(B)/matrix/$*/found $(B)/matrix/$*/counts; fi; \
 	    [ "$$status" = 0 ]; \
 	} || { echo "not ok otp$*: it failed"; exit 1; }
+
+# Storms for a minute, with coroner started and stopped in the middle of them; the suite does the same for a few seconds.
+STORM_SECONDS ?= 60
+.PHONY: test-storm
+test-storm: all $(ERL_TEST_BEAMS)
+	@STORM_SECONDS=$(STORM_SECONDS) $(MAKE) --no-print-directory test-erlang SUITES=storm_tests

@@ -3,7 +3,7 @@
 
 -export([armed/1, armed/2, start_armed/0, ended/1, end_of/2, why/1, get/2, by_site/2, spawn_waiting/0, waiting/0, register_waiting/1,
          load_version/2, ebin/0, project/0, peer/1, epmd/0, epmd_stop/1, own_trace/0, os_threads/0, modules/0, unload/0, unload/1,
-         own_links/0, deep/1, text/1]).
+         own_links/0, deep/1, text/1, gaps/0, ledger/0, elsewhere/1, as/2, leave/1]).
 
 %% @doc The tests, with coroner armed around all of them, and no daemon.
 armed(Tests) ->
@@ -102,11 +102,16 @@ peer(Arguments) ->
                                           args => ["-pa", ebin(), filename:dirname(code:which(?MODULE)) | Arguments]}),
     Peer.
 
-%% @doc An epmd for nodes of ours, where there is none. It ends with epmd_stop/1.
+%% @doc An epmd of our own, on a port of its own: {Epmd, what peer needs in its `env'}. It ends with epmd_stop/1.
 epmd() ->
+    %% A port that was free a moment ago.
+    {ok, Socket} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]),
+    {ok, Number} = inet:port(Socket),
+    ok = gen_tcp:close(Socket),
     Port = open_port({spawn_executable, os:find_executable("epmd")},
-                     [{args, ["-d", "-d", "-address", "127.0.0.1"]}, stderr_to_stdout, {line, 256}, exit_status]),
-    await_epmd(Port).
+                     [{args, ["-d", "-d", "-address", "127.0.0.1", "-port", integer_to_list(Number)]}, stderr_to_stdout,
+                      {line, 256}, exit_status]),
+    {await_epmd(Port), [{"ERL_EPMD_PORT", integer_to_list(Number)}]}.
 
 await_epmd(Port) ->
     receive
@@ -119,8 +124,6 @@ await_epmd(Port) ->
             error({epmd, Status})
     end.
 
-epmd_stop(none) ->
-    ok;
 epmd_stop(Port) ->
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
     _ = os:cmd("kill " ++ integer_to_list(Pid)),
@@ -133,11 +136,25 @@ epmd_stop(Port) ->
 
 %% @doc What of ours is traced in this node.
 own_trace() ->
-    Processes = [Pid || Pid <- processes(), {tracer, {coroner_nif, _}} <- [trace_info(Pid, tracer)]],
-    New = trace_info(new_processes, flags),
-    Functions = [MFA || {MFA, _} <- coroner_patterns:all(),
-                        not lists:member(element(2, trace_info(MFA, meta)), [false, [], undefined])],
-    {Processes, New, Functions}.
+    case coroner_trace:kind() of
+        shared ->
+            {[Pid || Pid <- processes(), {tracer, {coroner_nif, _}} <- [trace_info(Pid, tracer)]],
+             trace_info(new_processes, flags),
+             [MFA || {MFA, _} <- coroner_patterns:all(),
+                     not lists:member(element(2, trace_info(MFA, meta)), [false, [], undefined])]};
+        session ->
+            own_session(list_to_atom("trace"))
+    end.
+
+own_session(Module) ->
+    case [Session || {coroner, _} = Session <- Module:session_info(all)] of
+        [] ->
+            {[], {flags, []}, []};
+        [Session] ->
+            {[Pid || Pid <- processes(), {flags, [_ | _]} <- [Module:info(Session, Pid, flags)]],
+             Module:info(Session, new_processes, flags),
+             [MFA || {MFA, _} <- coroner_patterns:all(), {traced, local} =:= Module:info(Session, MFA, traced)]}
+    end.
 
 trace_info(What, Item) ->
     try erlang:trace_info(What, Item) catch error:badarg -> undefined end.
@@ -146,6 +163,33 @@ trace_info(What, Item) ->
 os_threads() ->
     {ok, Threads} = file:list_dir("/proc/self/task"),
     length(Threads).
+
+%% @doc The gaps among the records, the oldest first.
+gaps() ->
+    {ok, Records} = coroner:recent(1000),
+    lists:reverse([Record || #{schema := <<"coroner.gap/1">>} = Record <- Records]).
+
+%% @doc The processes that the ledger takes for alive.
+ledger() ->
+    ledger(0).
+
+ledger(From) ->
+    {Next, Members} = coroner_nif:members(From, 100_000),
+    [Pid || Pid <- Members, is_pid(Pid)] ++ case Next of 0 -> []; _ -> ledger(Next) end.
+
+%% @doc Another tool: a process that does what as/2 asks of it, and is a tracer as long as it lives.
+elsewhere(Do) ->
+    Tool = spawn(fun Loop() -> receive {From, F} -> From ! {self(), F()}, Loop(); leave -> ok; _ -> Loop() end end),
+    as(Tool, Do),
+    Tool.
+
+as(Tool, Do) ->
+    Tool ! {self(), Do},
+    receive {Tool, Result} -> Result end.
+
+leave(Tool) ->
+    Tool ! leave,
+    ended(Tool).
 
 %% @doc All modules of coroner.
 modules() ->

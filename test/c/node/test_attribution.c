@@ -590,6 +590,42 @@ static void shutdown_and_normal_one_may_choose(void **state)
           OBSERVED(EXIT_SIGNAL, 0)});
 }
 
+/* What the fuzzer found: evidence that no caller gives today, and some that one may. */
+static void what_a_fuzzer_found(void **state)
+{
+    struct exit_facts early = {BOOM, .trapping = true, .time_ns = 5};
+    struct evidence_facts late = {TRAPPED, BOOM, .time_ns = UINT64_MAX};
+
+    /* What comes after the exit is no cause, also where the clock's numbers meet. */
+    assert_int_equal(attribute(&early, &late, 1).source, CORONER_SOURCE_UNKNOWN);
+    PLAY({.what = "sent as something that there is no name for",
+          .exit = {BOOM},
+          .evidence = {{SIGNAL, BOOM, .as = CORONER_SOURCE_COUNT, AGO(S)}},
+          .count = 1,
+          OBSERVED(EXIT_SIGNAL, 0)},
+         {.what = "the parent's request to stop, where the stack shows the parent and a request",
+          .exit = {BOOM, .trapping = true},
+          .evidence = {{.kind = EVIDENCE_STOP, BOOM, .is_parent = true, AGO(2 * S)},
+                       {RAISE, BOOM, .from_parent = true, .from_stop = true, AGO(S)}},
+          .count = 2,
+          OBSERVED(STOP_REQUEST, 0)},
+         {.what = "shutdown that it sent itself and trapped: its own doing, not twice",
+          .exit = {SHUTDOWN, .trapping = true},
+          .evidence = {{SIGNAL, SHUTDOWN, .is_self = true, AGO(S)}},
+          .count = 1,
+          INFERRED(SELF_EXIT, 0)},
+         {.what = "of two findings of a large heap the last",
+          .exit = {KILLED},
+          .evidence = {{.kind = EVIDENCE_HEAP, AGO(2 * S)}, {.kind = EVIDENCE_HEAP, AGO(S)}},
+          .count = 2,
+          OBSERVED(MAX_HEAP_SIZE, 1)},
+         {.what = "in any order",
+          .exit = {KILLED},
+          .evidence = {{.kind = EVIDENCE_HEAP, AGO(S)}, {.kind = EVIDENCE_HEAP, AGO(2 * S)}},
+          .count = 2,
+          OBSERVED(MAX_HEAP_SIZE, 0)});
+}
+
 static void what_the_shape_alone_tells(void **state)
 {
     PLAY({.what = "an uncaught error", .exit = {ERROR}, .count = 0, OBSERVED(SELF_ERROR, NONE)},
@@ -776,10 +812,18 @@ static struct verdict restated(const struct exit_facts *exit, const struct evide
             if (!proven || all[prompted[i].evidence].is_parent ||
                 all[prompted[i].evidence].is_self)
                 list[listed++] = prompted[i];
-        if (!proven && (exit->shape == REASON_SHUTDOWN || exit->shape == REASON_NORMAL ||
-                        (own.evidence == NONE && own.source != CORONER_SOURCE_SELF_EXIT) ||
-                        (listed > 1 && own.evidence != NONE)))
-            list[listed++] = own;
+        bool is_free = exit->shape == REASON_SHUTDOWN || exit->shape == REASON_NORMAL;
+
+        if (!proven && (is_free || (own.evidence == NONE && own.source != CORONER_SOURCE_SELF_EXIT) ||
+                        (listed > 1 && own.evidence != NONE))) {
+            bool again = false;
+
+            /* A message that it sent itself is its own doing already. */
+            for (size_t i = 0; i < listed; i++)
+                again = again || (own.evidence == NONE && list[i].source == own.source);
+            if (!again)
+                list[listed++] = own;
+        }
     } else if (own.evidence != NONE || own.source != CORONER_SOURCE_SELF_EXIT) {
         list[listed++] = own;
     }
@@ -910,6 +954,7 @@ int main(void)
         TEST(evidence_lost_leaves_no_certainty),
         TEST(what_a_stack_proves),
         TEST(shutdown_and_normal_one_may_choose),
+        TEST(what_a_fuzzer_found),
         TEST(what_the_shape_alone_tells),
         TEST(random_evidence_agrees_with_the_rules_restated),
         TEST(any_amount_of_evidence),

@@ -772,6 +772,73 @@ static void without_memory_it_is_incomplete_and_says_so(void **state)
     }
 }
 
+/* After a gap a snapshot counts anew; age and evidence stay. */
+static void a_renewed_entry_is_completed_again(void **state)
+{
+    struct ledger *ledger = open_ledger();
+    term_word pid = fake_pid(1), old = fake_pid(2), kept = fake_pid(3), fresh = fake_pid(4);
+    term_word shown[] = {kept, fresh};
+    struct entry *entry;
+
+    (void)state;
+    born(ledger, pid);
+    ledger_link(ledger, pid, old);
+    ledger_link(ledger, pid, kept);
+    ledger_name(ledger, pid, fake_atom("old"));
+    ledger_trap(ledger, pid, true);
+    assert_true(leave(ledger, pid, EVIDENCE_SIGNAL, fake_pid(9), 1));
+
+    ledger_renew(ledger, pid, 99);
+    assert_int_equal(link_count(ledger, pid), 0);
+    ledger_renew(ledger, pid, 99); /* and again, before there was a snapshot */
+    ledger_link(ledger, pid, old);
+    ledger_unlink(ledger, pid, kept);
+    ledger_seed_links(ledger, pid, shown, 2);
+    ledger_seed(ledger, &(struct snapshot){.pid = pid, .name = fake_atom("new"), .parent = fake_pid(0)});
+    assert_true(is_linked(ledger, pid, old));
+    assert_false(is_linked(ledger, pid, kept));
+    assert_true(is_linked(ledger, pid, fresh));
+    entry = exit_with(ledger, pid, 1, (uint64_t[]){1});
+    assert_int_equal(entry->begun_ns, 7);
+    assert_int_equal(entry->name, fake_atom("new"));
+    assert_int_equal(entry->flags & (ENTRY_TRAPS | ENTRY_UNSEEDED | ENTRY_SEEDED), 0);
+    entry_free(entry);
+
+    /* One that was born unseen. */
+    ledger_renew(ledger, pid, 99);
+    entry = ledger_exit(ledger, pid);
+    assert_int_equal(entry->begun_ns, 99);
+    assert_int_equal(entry->flags, ENTRY_UNSEEDED | ENTRY_SEEDED);
+    entry_free(entry);
+    ledger_free(ledger);
+}
+
+static void shards_tell_whom_they_have(void **state)
+{
+    struct ledger *ledger = open_ledger();
+    size_t seen = 0, count;
+    term_word pids[64];
+
+    (void)state;
+    for (uint32_t i = 0; i < 5000; i++)
+        born(ledger, fake_pid(i));
+    for (size_t shard = 0; shard < LEDGER_SHARDS; shard++) {
+        ledger_members(ledger, shard, pids, 64, &count);
+        for (size_t i = 0; i < count; i++)
+            ledger_drop(ledger, pids[i]);
+        seen += count;
+    }
+    assert_int_equal(seen, 5000);
+    assert_int_equal(ledger_count(ledger), 0);
+    ledger_drop(ledger, fake_pid(1)); /* not there any more */
+    born(ledger, fake_pid(1));
+    for (size_t shard = 0; shard < LEDGER_SHARDS; shard++) {
+        ledger_members(ledger, shard, pids, 0, &count);
+        assert_int_equal(count, 0);
+    }
+    ledger_free(ledger);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -791,6 +858,8 @@ int main(void)
         TEST(a_snapshot_completes_an_entry),
         TEST(links_race_with_their_snapshot),
         TEST(names_and_flags_race_with_their_snapshot),
+        TEST(a_renewed_entry_is_completed_again),
+        TEST(shards_tell_whom_they_have),
         TEST(quiet_ends_are_remembered_for_a_while),
         TEST(without_memory_it_is_incomplete_and_says_so),
     };

@@ -1,0 +1,118 @@
+%% Tracing since OTP 27: in a session of our own, in which no other tool sets or clears anything, and of which nothing
+%% shows in dbg or erlang:trace_info/2.
+%%
+%% The session lives as long as its handle: coroner_server keeps that, and when the server is killed, the session goes
+%% with it. Only somebody who looks for sessions, or reloads a module, can take something of it away; and the VM itself:
+%% in OTP 27, when any session clears its pattern on a BIF, the patterns that others have on it see no call any more,
+%% though trace:info/3 shows them as before (seen on ERTS 15.2.7; not on 17.1.1). Setting them again helps. So BIFs are
+%% called now and then, to see whether that is seen.
+%%
+%% Sessions have no meta patterns with a tracer of their own, so processes have the flag `call', and the calls of one
+%% that is not traced yet are not seen. The patterns are local ones: like meta patterns they see a call that a module
+%% makes to itself, and functions that are not exported.
+-module(coroner_trace_session).
+-behaviour(coroner_trace).
+
+-export([open/1, whose/2, set/2, silent/1, close/1, disarm/0]).
+
+-define(NAME, coroner).
+
+%% Kept beside the session: OTP 25 has no such module, and what checks calls there shall not look for it.
+-type handle() :: {Module :: module(), Session :: term()}.
+
+-spec open(State :: pos_integer()) -> handle().
+open(State) ->
+    Module = trace,
+    %% A session does not load its tracer.
+    {module, coroner_nif} = code:ensure_loaded(coroner_nif),
+    {Module, Module:session_create(?NAME, {coroner_nif, State}, [])}.
+
+-spec whose(coroner_trace:what(), handle()) -> coroner_trace:whose().
+whose({_, _, _} = MFA, {Module, Session}) ->
+    try Module:info(Session, MFA, traced) of
+        {traced, local} -> ours;
+        {traced, _} -> nobodys
+    catch
+        error:badarg -> gone
+    end;
+whose(Who, {Module, Session}) ->
+    try Module:info(Session, Who, flags) of
+        {flags, Flags} ->
+            case flags_of(Who) -- Flags of
+                [] -> ours;
+                _ -> nobodys
+            end;
+        undefined -> dead
+    catch
+        error:badarg -> gone
+    end.
+
+flags_of(Who) when is_port(Who); Who =:= new_ports -> coroner_patterns:port_flags();
+flags_of(_) -> [call | coroner_patterns:flags()].
+
+-spec set(new_processes | new_ports | pid() | port() | coroner_patterns:pattern(), handle()) -> boolean().
+set({MFA, Spec}, {Module, Session}) ->
+    try Module:function(Session, MFA, Spec, [local]) =:= 1
+    catch error:badarg -> false
+    end;
+set(Who, {Module, Session}) ->
+    %% Never `all': it stops the node while the VM walks its table.
+    try
+        _ = case Who of
+                new_processes -> Module:process(Session, new, true, flags_of(Who));
+                new_ports -> Module:port(Session, new, true, flags_of(Who));
+                _ when is_pid(Who) -> Module:process(Session, Who, true, flags_of(Who));
+                _ when is_port(Who) -> Module:port(Session, Who, true, flags_of(Who))
+            end,
+        true
+    catch
+        error:badarg -> false % it has died
+    end.
+
+%% A call with arguments that it refuses is traced like any other.
+-spec silent([coroner_patterns:pattern()]) -> [mfa()].
+silent(Patterns) ->
+    [MFA || {{M, F, A} = MFA, _} <- Patterns, erlang:is_builtin(M, F, A), not is_seen(MFA)].
+
+is_seen(MFA) ->
+    Before = coroner_nif:probe(self()),
+    try call(MFA, coroner_probe)
+    catch _:_ -> ok
+    end,
+    coroner_nif:probe(undefined) > Before.
+
+%% Each written out: of calls through apply/3 the VM forgets nothing. The arguments are such that the pattern lets them
+%% through.
+call({erlang, exit, 1}, No) -> erlang:exit(No);
+call({erlang, exit, 2}, No) -> erlang:exit(No, No);
+call({erlang, exit, 3}, No) -> erlang:exit(No, No, No);
+call({erlang, exit_signal, 2}, No) -> erlang:exit_signal(No, No);
+call({erlang, exit_signal, 3}, No) -> erlang:exit_signal(No, No, No);
+call({erlang, raise, 3}, No) -> erlang:raise(exit, No, No);
+call({erlang, process_flag, 2}, No) -> erlang:process_flag(trap_exit, No);
+call({erlang, halt, 2}, No) -> erlang:halt(No, No);
+call({erts_internal, purge_module, 2}, No) -> erts_internal:purge_module(No, No);
+call({M, F, A}, No) -> apply(M, F, lists:duplicate(A, No)).
+
+-spec close(handle()) -> ok.
+close({Module, Session}) ->
+    _ = Module:session_destroy(Session), % false: somebody has done that
+    ok.
+
+%% One whose tracer was unloaded cannot be told from another's any more: that close/1 ends, or the end of its owner.
+-spec disarm() -> ok.
+disarm() ->
+    Module = trace,
+    _ = [Module:session_destroy(Session) || {?NAME, _} = Session <- Module:session_info(all),
+                                            is_ours(Module, Session)],
+    ok.
+
+%% Another may call a session of his the same.
+is_ours(Module, Session) ->
+    try Module:info(Session, new, tracer) of
+        {tracer, {coroner_nif, _}} -> true;
+        {tracer, []} -> false;
+        _ -> false
+    catch
+        error:badarg -> false
+    end.
