@@ -17,7 +17,8 @@
 -type command() :: {{actor, target()} | driver | helper, term()}.
 -type result() :: {right, #{atom() => non_neg_integer()}} | {wrong, [term()]}.
 
--record(process, {spec, parent, died = false, reason, links = [], trap = false, trapped = none, name,
+-record(process, {spec, parent, died = false, reason, links = [], trap = false, links_before = [],
+                  trap_before = false, trapped = none, name,
                   born = 0, generation = 0, evidence = []}).
 
 -record(run, {worker, ids = #{}, table = #{}, batch = 0, waiting = #{}, done = #{}, orders = #{}, deaths = [],
@@ -142,7 +143,8 @@ started(Parent, Spec, Run) ->
 entered(Pid, #{trap := Trap} = Spec, Parent, Links, #run{table = Table, batch = Batch} = Run) ->
     monitor(process, Pid),
     put(started, [Pid | case get(started) of undefined -> []; Pids -> Pids end]),
-    Run#run{table = Table#{Pid => #process{spec = Spec, parent = Parent, trap = Trap, links = Links, born = Batch,
+    Run#run{table = Table#{Pid => #process{spec = Spec, parent = Parent, trap = Trap, links = Links,
+                                           trap_before = Trap, links_before = Links, born = Batch,
                                            generation = Run#run.generation}},
             changed = true}.
 
@@ -248,7 +250,11 @@ batch(Commands, #run{batch = Batch} = Run0) ->
     Resolved = [Command || Command0 <- Commands, Command <- resolve(Command0, Run)],
     executed(Resolved, Run).
 
-executed(Commands, Run) ->
+executed(Commands, #run{table = Table} = Run0) ->
+    %% What is known between two batches is what is true then.
+    Run = Run0#run{table = maps:map(fun(_, #process{links = Links, trap = Trap} = Process) ->
+                                            Process#process{links_before = Links, trap_before = Trap}
+                                    end, Table)},
     ByActor = maps_of(lists:reverse(Commands)),
     {Helpers, Actors} = lists:partition(fun({{helper, _}, _}) -> true; (_) -> false end, maps:to_list(ByActor)),
     {Own, Others} = lists:partition(fun({Who, _}) -> Who =:= self() end, Actors),
@@ -437,7 +443,7 @@ maps_of(Pairs) ->
     lists:foldl(fun({Key, Value}, Acc) -> maps:update_with(Key, fun(L) -> [Value | L] end, [Value], Acc) end, #{}, Pairs).
 
 %% What a batch left on a process that can be taken for the cause of its end: {Kind, Who, Reason}.
-evidence(Pid, #process{links = Links}, #{signals := Signals, linked := Linked, dead := Dead, ports := Ports}, Run) ->
+evidence(Pid, #process{links_before = Links}, #{signals := Signals, linked := Linked, dead := Dead, ports := Ports}, Run) ->
     [{signal, By, Reason} || {By, Reason} <- maps:get(Pid, Signals, [])]
         ++ [{link, Peer, Reason} || {Peer, Reason} <- maps:to_list(Dead), Peer =/= Pid,
                                     was_linked(Pid, Links, Peer, Linked, Run)]
@@ -452,7 +458,7 @@ evidence(Pid, #process{links = Links}, #{signals := Signals, linked := Linked, d
                                                          end].
 
 was_linked(Pid, Links, Peer, Linked, #run{table = Table}) ->
-    lists:member(Peer, Links) orelse lists:member(Pid, (maps:get(Peer, Table))#process.links)
+    lists:member(Peer, Links) orelse lists:member(Pid, (maps:get(Peer, Table))#process.links_before)
         orelse lists:member({Pid, Peer}, Linked) orelse lists:member({Peer, Pid}, Linked).
 
 %% A link whose breaking was done can only have come back by being made again.
@@ -484,7 +490,7 @@ is_own_choice({shutdown, _}) -> true;
 is_own_choice({_, [{_, _, _, _} | _]}) -> true; % an uncaught error, which makes no event of its own
 is_own_choice(_) -> false.
 
-possible(Pid, #process{reason = Reason, trap = Trap, spec = #{type := Type, trap := WillTrap}, trapped = Trapped,
+possible(Pid, #process{reason = Reason, trap_before = Trap, spec = #{type := Type, trap := WillTrap}, trapped = Trapped,
                        parent = Parent, born = Born} = Process, Evidence,
          #{stops := Stops} = Context, #run{batch = Batch} = Run) ->
     Own = attempted(Pid, Run),
