@@ -368,6 +368,7 @@ def test_newer_connection_replaces_older(s):
         check(old.socket is None)
     except Refused as refused:
         check("anew" in str(refused), refused)
+    daemon.wait_log("connected anew")
     equal(len(daemon.logged("connected anew")), 1)
     equal(daemon.rows(), [old.incarnation + "-1", old.incarnation + "-2"])
     daemon.stop()

@@ -83,7 +83,8 @@ static bool can_have_caused(const struct exit_facts *facts, const struct evidenc
     case EVIDENCE_LINKED:
         return same && one->still_linked && !facts->trapping && one->shape != REASON_NORMAL;
     case EVIDENCE_PORT:
-        return same && one->still_linked != facts->trapping && one->shape != REASON_NORMAL;
+        /* One that was trapped is no link any more, whether the process still traps or not. */
+        return same && !(one->still_linked && facts->trapping) && one->shape != REASON_NORMAL;
     case EVIDENCE_TRAPPED:
         return same && one->time_ns <= facts->time_ns &&
                facts->time_ns - one->time_ns <= ATTRIBUTION_TRAPPED_AGE_NS;
