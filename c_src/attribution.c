@@ -33,10 +33,12 @@ static enum fit fit_of(const struct exit_facts *facts, const struct evidence_fac
         if (evidence->still_linked)
             return facts->trapping ? FIT_NONE : FIT_SIGNAL;
         /* A port's exit that was trapped leaves the link set; of a process there is TRAPPED for that. */
-        return evidence->kind == EVIDENCE_PORT && facts->trapping ? FIT_TRAPPED : FIT_NONE;
+        return evidence->kind == EVIDENCE_PORT ? FIT_TRAPPED : FIT_NONE;
     case EVIDENCE_TRAPPED:
-        return same && facts->time_ns - evidence->time_ns <= ATTRIBUTION_TRAPPED_AGE_NS ? FIT_TRAPPED
-                                                                                        : FIT_NONE;
+        return same && evidence->time_ns <= facts->time_ns &&
+                       facts->time_ns - evidence->time_ns <= ATTRIBUTION_TRAPPED_AGE_NS
+                   ? FIT_TRAPPED
+                   : FIT_NONE;
     case EVIDENCE_STOP:
         return same ? FIT_TRAPPED : FIT_NONE;
     case EVIDENCE_EXIT:
@@ -63,7 +65,7 @@ static enum coroner_source source_of(const struct exit_facts *facts,
     case EVIDENCE_SIGNAL:
         if (evidence->is_self)
             return CORONER_SOURCE_SELF_EXIT;
-        if (evidence->as != CORONER_SOURCE_UNKNOWN)
+        if (evidence->as != CORONER_SOURCE_UNKNOWN && evidence->as < CORONER_SOURCE_COUNT)
             return evidence->as;
         return evidence->is_kill ? CORONER_SOURCE_KILL : CORONER_SOURCE_EXIT_SIGNAL;
     case EVIDENCE_LINKED:
@@ -119,13 +121,28 @@ static void add_candidate(struct verdict *verdict, enum coroner_source source, i
     verdict->candidates++;
 }
 
+static bool is_listed(const struct verdict *verdict, enum coroner_source source)
+{
+    for (size_t i = 0; i < verdict->candidates; i++)
+        if (verdict->candidate[i].source == source)
+            return true;
+    return false;
+}
+
 /* Of which evidence a stack speaks. */
 enum filter { FILTER_NONE, FILTER_PARENT, FILTER_STOP };
 
 static bool passes(enum filter filter, const struct evidence_facts *evidence)
 {
-    return filter == FILTER_NONE || (filter == FILTER_PARENT && evidence->is_parent) ||
-           (filter == FILTER_STOP && evidence->kind == EVIDENCE_STOP);
+    bool is_stop = evidence->kind == EVIDENCE_STOP;
+
+    /*
+     * gen_server:start/3, without a link, makes a server its own parent. The parent's request to stop is no exit of the
+     * parent's, and where the stack shows both it is not to be listed twice.
+     */
+    return filter == FILTER_NONE ||
+           (filter == FILTER_PARENT && (evidence->is_parent || evidence->is_self) && !is_stop) ||
+           (filter == FILTER_STOP && is_stop);
 }
 
 /* Adds all evidence that fits in the way `fit` and passes, the earliest (or the latest) first. */
@@ -152,6 +169,12 @@ static void add_fitting(struct verdict *verdict, const struct exit_facts *facts,
         taken[best] = true;
         add_candidate(verdict, source_of(facts, &evidence[best]), best);
     }
+}
+
+static void append(struct verdict *verdict, const struct verdict *more)
+{
+    for (size_t i = 0; i < more->candidates; i++)
+        add_candidate(verdict, more->candidate[i].source, more->candidate[i].evidence);
 }
 
 /* Whether the reason alone, without an event, says that it was the process's own doing. */
@@ -203,6 +226,25 @@ static struct verdict conclude(struct verdict verdict, const struct exit_facts *
     return verdict;
 }
 
+/*
+ * What a process that a signal may have ended may have done itself: exits that it had trapped and may have
+ * followed, and, unless its stack shows that it did, what it said.
+ */
+static void add_own_side(struct verdict *side, const struct exit_facts *facts,
+                         const struct evidence_facts *evidence, size_t count, int own)
+{
+    if (!facts->has_decided) {
+        if (evidence[own].from_stop)
+            add_fitting(side, facts, evidence, count, FIT_TRAPPED, true, FILTER_STOP);
+        if (evidence[own].from_parent)
+            add_fitting(side, facts, evidence, count, FIT_TRAPPED, true, FILTER_PARENT);
+        if (side->candidates > 0)
+            return;
+        add_fitting(side, facts, evidence, count, FIT_TRAPPED, true, FILTER_NONE);
+    }
+    add_candidate(side, own_source(facts, &evidence[own]), own);
+}
+
 struct verdict attribute(const struct exit_facts *facts, const struct evidence_facts *evidence,
                          size_t count)
 {
@@ -211,21 +253,23 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
                               .evidence = ATTRIBUTION_NO_EVIDENCE};
     enum coroner_confidence sure = CORONER_CONFIDENCE_OBSERVED;
     const struct evidence_facts *own_word;
-    int own = ATTRIBUTION_NO_EVIDENCE;
+    int own = ATTRIBUTION_NO_EVIDENCE, heap = ATTRIBUTION_NO_EVIDENCE;
 
     for (size_t i = 0; i < count; i++) {
         enum fit fit = fit_of(facts, &evidence[i]);
 
-        /* The VM was about to end it for its heap, and it did nothing more: no signal got a chance. */
-        if (fit == FIT_SIGNAL && evidence[i].kind == EVIDENCE_HEAP) {
-            add_candidate(&verdict, CORONER_SOURCE_MAX_HEAP_SIZE, (int)i);
-            verdict = conclude(verdict, facts, sure);
-            verdict.confidence = CORONER_CONFIDENCE_OBSERVED;
-            verdict.candidates = 0;
-            return verdict;
-        }
+        if (fit == FIT_SIGNAL && evidence[i].kind == EVIDENCE_HEAP &&
+            (heap < 0 || evidence[i].time_ns > evidence[heap].time_ns))
+            heap = (int)i;
         if (fit == FIT_OWN && (own < 0 || evidence[i].time_ns > evidence[own].time_ns))
             own = (int)i;
+    }
+    /* The VM was about to end it for its heap, and it did nothing more: no signal got a chance. */
+    if (heap >= 0) {
+        verdict.source = CORONER_SOURCE_MAX_HEAP_SIZE;
+        verdict.confidence = CORONER_CONFIDENCE_OBSERVED;
+        verdict.evidence = heap;
+        return verdict;
     }
     own_word = own < 0 ? NULL : &evidence[own];
 
@@ -239,17 +283,13 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
          * sent, it most likely got there first; an earlier call it must have caught.
          */
         if (own >= 0) {
-            struct candidate self = {.source = (uint8_t)own_source(facts, own_word), .evidence = own};
+            struct verdict side = verdict, signals = verdict;
+            bool own_first = own_word->time_ns > first->time_ns;
 
-            if (own_word->time_ns > first->time_ns) {
-                if (verdict.candidates < ATTRIBUTION_CANDIDATES)
-                    verdict.candidates++;
-                for (size_t i = verdict.candidates - 1; i > 0; i--)
-                    verdict.candidate[i] = verdict.candidate[i - 1];
-                verdict.candidate[0] = self;
-            } else {
-                add_candidate(&verdict, self.source, own);
-            }
+            side.candidates = 0;
+            add_own_side(&side, facts, evidence, count, own);
+            verdict = own_first ? side : signals;
+            append(&verdict, own_first ? &signals : &side);
         }
         if (first->kind == EVIDENCE_SIGNAL && first->may_be_lost)
             sure = CORONER_CONFIDENCE_INFERRED;
@@ -271,9 +311,15 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
     if (verdict.candidates > 0) {
         /*
          * That it stopped because of the message is inferred from the equal reason. `shutdown` and
-         * `normal` anybody may choose for himself.
+         * `normal` anybody may choose for himself, and an uncaught error it may have made without a word; who
+         * sent the message to himself did, either way. Where it is ambiguous anyway, what it said itself belongs
+         * on the list.
          */
-        if (facts->shape == REASON_SHUTDOWN || facts->shape == REASON_NORMAL)
+        bool is_free = facts->shape == REASON_SHUTDOWN || facts->shape == REASON_NORMAL;
+
+        if (own >= 0 ? is_free || verdict.candidates > 1
+                     : (is_free || is_own_by_shape(facts)) &&
+                           !is_listed(&verdict, own_source(facts, own_word)))
             add_candidate(&verdict, own_source(facts, own_word), own);
         return conclude(verdict, facts, CORONER_CONFIDENCE_INFERRED);
     }

@@ -8,9 +8,6 @@
 #include "clock.h"
 #include "term.h"
 
-/* Together what a call of erlang:halt may wait. */
-#define HALT_DRAIN_MS 150
-#define HALT_LEAVE_MS 50
 #define CHILD_ID_ROOM 200 /* bytes of a child's id as text */
 
 /* One call as the functions below need it. */
@@ -157,6 +154,7 @@ static void on_signal_call(const struct call *call)
     term_word target = call->argument[0];
     ERL_NIF_TERM reason = call->argument[1];
     bool is_alias = enif_is_ref(call->env, call->argument[0]);
+    enum reason_shape shape;
     struct evidence *evidence;
 
     if (is_alias)
@@ -164,12 +162,17 @@ static void on_signal_call(const struct call *call)
     if (target == NO_WORD || !is_local_pid(call->env, (ERL_NIF_TERM)target) ||
         !ledger_knows(coroner->ledger, target))
         return; /* a port, another node's, or dead: it ends nobody here */
+    shape = term_reason_shape(call->env, reason);
+    /* Nor does `normal`, and it shall not push out what does. The parent's tells a supervisor to end its children. */
+    if (shape == REASON_NORMAL && target != call->caller &&
+        ledger_parent(coroner->ledger, target) != call->caller)
+        return;
     if ((evidence = evidence_new(EVIDENCE_SIGNAL, monotonic_ns())) == NULL)
         return;
     evidence->from = call->caller;
     evidence->is_kill = reason == atoms.kill;
     evidence->may_be_lost = is_alias;
-    evidence->shape = (uint8_t)term_reason_shape(call->env, reason);
+    evidence->shape = (uint8_t)shape;
     evidence->print = term_fingerprint(call->env, reason);
     if (evidence->is_kill && (evidence->act = purge_behind(coroner->purge, call->caller)) != NULL)
         evidence->as = CORONER_SOURCE_PURGE;
@@ -487,13 +490,6 @@ static void on_supervisor_call(const struct call *call)
 
 /* --- which is which ----------------------------------------------------------------------------------- */
 
-/* After this there is no node: what is in the journal has one chance to get out. */
-static void on_halt_call(const struct call *call)
-{
-    (void)uplink_drain(call->coroner->uplink, HALT_DRAIN_MS);
-    uplink_leave(call->coroner->uplink, HALT_LEAVE_MS);
-}
-
 static void on_erlang_call(const struct call *call)
 {
     if (call->name == atoms.exit && call->count == 1)
@@ -505,7 +501,7 @@ static void on_erlang_call(const struct call *call)
     else if (call->name == atoms.process_flag && call->count == 2)
         on_process_flag(call);
     else if (call->name == atoms.halt)
-        on_halt_call(call);
+        coroner_last_words(call->coroner); /* after this there is no node */
     else if (call->name == atoms.purge_module && call->count == 1)
         on_code_call(call);
 }

@@ -59,7 +59,7 @@ struct coroner {
     bool only_class;         /* reason_detail = class */
     uint64_t default_limit_words; /* the system's max_heap_size; 0: none */
 
-    _Atomic uint32_t heaps_too_large; /* processes with evidence of it, see on_heap_too_large */
+    _Atomic uint64_t spoken_at; /* records made when the last words were said, and 1; 0: never */
 
     _Atomic uint64_t normal;     /* exits that were only counted: source normal */
     _Atomic uint64_t unrecorded; /* others that `record` does not select */
@@ -67,6 +67,12 @@ struct coroner {
     _Atomic uint64_t by_source[CORONER_SOURCE_COUNT];
 };
 
-#define CORONER_ABI 2
+#define CORONER_ABI 3
+
+/**
+ * coroner_last_words(coroner): the node is about to end. Waits up to 200 ms for what is in the journal to get out, and says
+ * goodbye. Called again without a record made meanwhile it does nothing. Any thread.
+ */
+void coroner_last_words(struct coroner *coroner);
 
 #endif

@@ -100,20 +100,25 @@ static struct weighed *suppose(struct weighing *weighing, enum evidence_kind kin
 }
 
 /* Supposes that a link to a process that was dead already ended it: the VM then answers with noproc. */
-static void suppose_dead(struct coroner *coroner, struct weighing *weighing,
+static void suppose_dead(struct coroner *coroner, ErlNifEnv *env, struct weighing *weighing,
                          const term_word *links, size_t count)
 {
     for (size_t l = 0; l < count; l++) {
         struct weighed *dead;
+        ErlNifPort port;
         bool told = false;
 
-        if (remotes_is_word(links[l]) || ledger_knows(coroner->ledger, links[l]))
+        if (remotes_is_word(links[l]) || ledger_knows(coroner->ledger, links[l]) ||
+            (enif_get_local_port(env, links[l], &port) && enif_is_port_alive(env, &port)))
             continue;
-        /* Of one that died while it was linked there is evidence. */
+        /* Of one that died while it was linked there is evidence; out of the wide table it may be older. */
         for (size_t i = 0; i < weighing->count && !told; i++)
-            told = weighing->facts[i].kind == EVIDENCE_LINKED &&
-                   (weighing->of[i].evidence != NULL ? weighing->of[i].evidence->from
-                                                     : weighing->of[i].peer->who.pid) == links[l];
+            told = (weighing->facts[i].kind == EVIDENCE_LINKED ||
+                    weighing->facts[i].kind == EVIDENCE_PORT) &&
+                   (weighing->of[i].evidence != NULL
+                        ? weighing->of[i].evidence->from == links[l]
+                        : weighing->of[i].peer->who.pid == links[l] &&
+                              weighing->of[i].peer->shape == REASON_NOPROC);
         if (!told && (dead = suppose(weighing, EVIDENCE_DEAD)) != NULL)
             dead->detail->target = links[l];
     }
@@ -147,7 +152,7 @@ static void suppose_remote(struct coroner *coroner, struct weighing *weighing, e
     }
 }
 
-static void weigh_links(struct coroner *coroner, struct weighing *weighing,
+static void weigh_links(struct coroner *coroner, ErlNifEnv *env, struct weighing *weighing,
                         const struct entry *entry, const struct exit_facts *facts)
 {
     term_word links[LINKS_LOOKED_AT];
@@ -158,8 +163,9 @@ static void weigh_links(struct coroner *coroner, struct weighing *weighing,
         entry->links.count == 0)
         return;
     count = linkset_list(&entry->links, links, LINKS_LOOKED_AT);
-    if (facts->shape == REASON_NOPROC)
-        suppose_dead(coroner, weighing, links, count);
+    /* The VM says the bare atom then; {noproc, {gen_server, call, ..}} and the like a process says itself. */
+    if (fingerprint_same(facts->reason, (struct fingerprint){.hash = atoms.noproc, .whole = true}))
+        suppose_dead(coroner, env, weighing, links, count);
     suppose_remote(coroner, weighing, (enum reason_shape)facts->shape, links, count);
 }
 
@@ -336,7 +342,7 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
     facts.is_distributed = nodes > 0;
     weigh_entry(&weighing, entry);
     weigh_wide(coroner, &weighing, entry, facts.reason);
-    weigh_links(coroner, &weighing, entry, &facts);
+    weigh_links(coroner, env, &weighing, entry, &facts);
     verdict = attribute(&facts, weighing.facts, weighing.count);
 
     record->source = verdict.source;
@@ -456,8 +462,6 @@ void on_exited(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NI
 
     if (shape == REASON_RPC_REPLY && !is_rpc_worker(coroner, of))
         shape = REASON_OTHER;
-    if (has_evidence(of, EVIDENCE_HEAP))
-        atomic_fetch_sub_explicit(&coroner->heaps_too_large, 1, memory_order_relaxed);
     /*
      * `normal` ends nobody over a link; the reply of an rpc worker does: what the call had linked to it. Where somebody
      * asked it to stop, that is worth a record.

@@ -27,8 +27,9 @@ struct gap *gap_new(uint64_t from_ns, uint64_t to_ns, const unsigned char *why, 
 
     if (gap == NULL)
         return NULL;
-    gap->from_ns = from_ns;
-    gap->to_ns = to_ns;
+    /* The daemon takes integers below 2^63 only. */
+    gap->from_ns = from_ns < INT64_MAX ? from_ns : INT64_MAX;
+    gap->to_ns = to_ns < INT64_MAX ? to_ns : INT64_MAX;
     gap->why = capped_text(why, why_length, GAP_WHY_MAX);
     gap->detail = capped_text(detail, detail_length, GAP_DETAIL_MAX);
     if (gap->why == NULL || gap->detail == NULL) {

@@ -29,6 +29,7 @@ struct shard {
 
 struct ledger {
     _Atomic uint64_t count;
+    _Atomic uint64_t heaps; /* entries with evidence of a heap too large */
     struct shard shards[SHARDS];
 };
 
@@ -103,13 +104,23 @@ void ledger_open(struct ledger *ledger)
     }
 }
 
+/* There is at most one such piece: see on_heap_too_large. */
+static bool has_heap(const struct entry *entry)
+{
+    const struct evidence *evidence = entry->evidence;
+
+    while (evidence != NULL && evidence->kind != EVIDENCE_HEAP)
+        evidence = evidence->next;
+    return evidence != NULL;
+}
+
 void ledger_close(struct ledger *ledger)
 {
     for (size_t i = 0; i < SHARDS; i++) {
         struct shard *shard = &ledger->shards[i];
         struct entry **buckets;
         uint32_t bucket_count;
-        uint64_t processes = 0;
+        uint64_t processes = 0, heaps = 0;
 
         /* The table is taken out under the lock and freed without it: a callback never waits for that. */
         pthread_mutex_lock(&shard->lock);
@@ -127,10 +138,12 @@ void ledger_close(struct ledger *ledger)
             for (struct entry *entry = buckets[b], *next; entry != NULL; entry = next) {
                 next = entry->next;
                 processes += !(entry->flags & ENTRY_PORT);
+                heaps += has_heap(entry);
                 entry_free(entry);
             }
         memory_free(buckets);
         atomic_fetch_sub_explicit(&ledger->count, processes, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&ledger->heaps, heaps, memory_order_relaxed);
     }
 }
 
@@ -232,6 +245,8 @@ static struct entry *take_out(struct ledger *ledger, struct shard *shard, term_w
     entry = *place;
     *place = entry->next;
     shard->entries--;
+    if (has_heap(entry))
+        atomic_fetch_sub_explicit(&ledger->heaps, 1, memory_order_relaxed);
     if (!(entry->flags & ENTRY_PORT))
         atomic_fetch_sub_explicit(&ledger->count, 1, memory_order_relaxed);
     return entry;
@@ -347,15 +362,23 @@ static struct evidence **own_place(struct entry *entry)
     return at;
 }
 
-/* The oldest piece of a full entry that can go: a limit that was set holds until it is set anew. */
+/*
+ * The oldest piece of a full entry that can go. A limit that was set holds until it is set anew; a kill is
+ * what will end the process, whatever else it hears before it does.
+ */
 static struct evidence **oldest_place(struct entry *entry)
 {
-    struct evidence **oldest = &entry->evidence;
+    struct evidence **oldest = &entry->evidence, **oldest_kill = NULL;
 
-    for (struct evidence **at = &entry->evidence; *at != NULL; at = &(*at)->next)
-        if ((*at)->kind != EVIDENCE_LIMIT)
+    for (struct evidence **at = &entry->evidence; *at != NULL; at = &(*at)->next) {
+        if ((*at)->is_kill)
+            oldest_kill = at;
+        else if ((*at)->kind != EVIDENCE_LIMIT)
             oldest = at;
-    return oldest;
+    }
+    return oldest_kill != NULL && ((*oldest)->is_kill || (*oldest)->kind == EVIDENCE_LIMIT)
+               ? oldest_kill
+               : oldest;
 }
 
 /* Marks that evidence had to go, unless the entry is marked for ever. */
@@ -366,7 +389,8 @@ static void mark_evicted(struct entry *entry, uint64_t time_ns)
 }
 
 /* Puts `evidence` on the entry. Returns what has to go for it, to be freed without the lock; or NULL. */
-static struct evidence *put_evidence(struct entry *entry, struct evidence *evidence)
+static struct evidence *put_evidence(struct ledger *ledger, struct entry *entry,
+                                     struct evidence *evidence)
 {
     struct evidence **at = is_own_word(evidence) ? own_place(entry) : NULL;
     struct evidence *gone = NULL;
@@ -385,6 +409,8 @@ static struct evidence *put_evidence(struct entry *entry, struct evidence *evide
         gone = *at;
         *at = gone->next;
         entry->evidence_count--;
+        if (gone->kind == EVIDENCE_HEAP)
+            atomic_fetch_sub_explicit(&ledger->heaps, 1, memory_order_relaxed);
         /* proc_lib raises again what a call of exit/1 threw: the call is where it began. */
         if (evidence->kind == EVIDENCE_RAISE && is_own_word(gone) && evidence->act == NULL &&
             fingerprint_same(gone->print, evidence->print)) {
@@ -422,7 +448,7 @@ void ledger_link_gone(struct ledger *ledger, term_word pid, term_word peer, uint
             spare = NULL;
         }
         if (found != NULL)
-            gone = put_evidence(entry, found);
+            gone = put_evidence(ledger, entry, found);
     }
     unlock_shard(shard);
     evidence_free(gone);
@@ -462,8 +488,11 @@ bool ledger_evidence(struct ledger *ledger, term_word pid, struct evidence *evid
     struct entry *entry = find(shard, pid);
     struct evidence *gone = evidence;
 
-    if (entry != NULL)
-        gone = put_evidence(entry, evidence);
+    if (entry != NULL) {
+        if (evidence->kind == EVIDENCE_HEAP)
+            atomic_fetch_add_explicit(&ledger->heaps, 1, memory_order_relaxed);
+        gone = put_evidence(ledger, entry, evidence);
+    }
     unlock_shard(shard);
     evidence_free(gone);
     return entry != NULL;
@@ -529,7 +558,7 @@ void ledger_limit(struct ledger *ledger, term_word pid, uint64_t words)
     shard = lock_shard(ledger, pid);
     if ((entry = find(shard, pid)) != NULL) {
         before = take_evidence(entry, EVIDENCE_LIMIT, NO_WORD);
-        gone = put_evidence(entry, limit);
+        gone = put_evidence(ledger, entry, limit);
     }
     unlock_shard(shard);
     evidence_free(before);
@@ -615,9 +644,16 @@ bool ledger_heap_survived(struct ledger *ledger, term_word pid)
     struct entry *entry = find(shard, pid);
     struct evidence *gone = entry == NULL ? NULL : take_evidence(entry, EVIDENCE_HEAP, pid);
 
+    if (gone != NULL)
+        atomic_fetch_sub_explicit(&ledger->heaps, 1, memory_order_relaxed);
     unlock_shard(shard);
     evidence_free(gone);
     return gone != NULL;
+}
+
+bool ledger_has_heaps(const struct ledger *ledger)
+{
+    return atomic_load_explicit(&ledger->heaps, memory_order_relaxed) > 0;
 }
 
 bool ledger_knows(struct ledger *ledger, term_word pid)

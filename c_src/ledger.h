@@ -159,6 +159,9 @@ struct parent_signal ledger_parent_signal(struct ledger *ledger, term_word pid);
 /** ledger_heap_survived(ledger, pid): it is not its heap that ends ${pid}. Returns whether it was thought to be. */
 bool ledger_heap_survived(struct ledger *ledger, term_word pid);
 
+/** ledger_has_heaps(ledger): whether any process has evidence of a heap too large. Takes no lock. */
+bool ledger_has_heaps(const struct ledger *ledger);
+
 /** ledger_knows(ledger, pid): whether ${pid} is a live process of the ledger. */
 bool ledger_knows(struct ledger *ledger, term_word pid);
 

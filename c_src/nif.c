@@ -116,6 +116,31 @@ static struct coroner *coroner_new(void)
     return coroner;
 }
 
+#if ERL_NIF_MAJOR_VERSION == 2 && ERL_NIF_MINOR_VERSION < 17
+/*
+ * OTP 26 and later have it (erl_nif.h, NIF 2.17), the header that we build with need not. Weak: it is NULL in a VM without,
+ * and the call of erlang:halt/2, which is traced in every VM, has to do.
+ */
+extern int enif_set_option(ErlNifEnv *env, int option, ...) __attribute__((weak));
+#define ERL_NIF_OPT_ON_HALT 2
+#define HAS_SET_OPTION (enif_set_option != NULL)
+#else
+#define HAS_SET_OPTION true
+#endif
+
+/* The VM halts, on whatever way it came to that; no function of the VM may be called any more. */
+static void on_halt(void *priv_data)
+{
+    coroner_last_words(priv_data);
+}
+
+/* Only load() and upgrade() may set it. */
+static void hear_of_halt(ErlNifEnv *env)
+{
+    if (HAS_SET_OPTION)
+        (void)enif_set_option(env, ERL_NIF_OPT_ON_HALT, on_halt); /* without it the traced call has to do */
+}
+
 static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM info)
 {
     (void)info;
@@ -125,6 +150,7 @@ static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM info)
         leave_library();
         return 2;
     }
+    hear_of_halt(env);
     return 0;
 }
 
@@ -189,6 +215,7 @@ static int upgrade(ErlNifEnv *env, void **priv_data, void **old_priv_data, ERL_N
         leave_library();
         return 3;
     }
+    hear_of_halt(env);
     coroner->users++;
     *priv_data = coroner;
     return 0;
@@ -288,7 +315,6 @@ static ERL_NIF_TERM start_locked(ErlNifEnv *env, struct coroner *coroner,
     wide_clear(coroner->wide);
     stops_clear(coroner->stops);
     supervisors_clear(coroner->supervisors);
-    atomic_store(&coroner->heaps_too_large, 0);
     atomic_store(&coroner->normal, 0);
     atomic_store(&coroner->unrecorded, 0);
     atomic_store(&coroner->without_memory, 0);
@@ -544,8 +570,11 @@ static ERL_NIF_TERM nif_renew(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
 /* drop(Pid | Port) -> ok: it ended unseen. */
 static ERL_NIF_TERM nif_drop(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
+    struct coroner *coroner = coroner_of(env);
+
     (void)argc;
-    ledger_drop(coroner_of(env)->ledger, argv[0]);
+    ledger_drop(coroner->ledger, argv[0]);
+    supervision_drop(supervisors_gone(coroner->supervisors, argv[0]));
     return atoms.ok;
 }
 

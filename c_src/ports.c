@@ -98,14 +98,11 @@ void on_heap_too_large(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid
     evidence->print = (struct fingerprint){.hash = atoms.killed, .whole = true};
     evidence->detail = detail;
     /* It may be over its limit again and again, where that does not kill it. */
-    if (ledger_heap_survived(coroner->ledger, pid))
-        atomic_fetch_sub_explicit(&coroner->heaps_too_large, 1, memory_order_relaxed);
-    if (ledger_evidence(coroner->ledger, pid, evidence))
-        atomic_fetch_add_explicit(&coroner->heaps_too_large, 1, memory_order_relaxed);
+    (void)ledger_heap_survived(coroner->ledger, pid);
+    (void)ledger_evidence(coroner->ledger, pid, evidence);
 }
 
 void on_garbage_collected(struct coroner *coroner, ERL_NIF_TERM pid)
 {
-    if (ledger_heap_survived(coroner->ledger, pid))
-        atomic_fetch_sub_explicit(&coroner->heaps_too_large, 1, memory_order_relaxed);
+    (void)ledger_heap_survived(coroner->ledger, pid);
 }

@@ -154,8 +154,10 @@ void purge_begin(struct purge *purge, struct ledger *ledger, term_word module, t
             act->function = call.function;
         }
         pthread_mutex_unlock(&purge->lock);
-        if (requester != NO_WORD)
+        if (requester != NO_WORD) {
             act->by = ledger_who(ledger, requester);
+            act->by_node = ledger_node_behind(ledger, requester);
+        }
     }
     replace_current(purge, act);
 }

@@ -187,6 +187,8 @@ static const struct caps caps_of_level[] = {
     {.name = 255, .reason = 1024, .ancestors = 8, .hops = 16, .frames = 12, .candidates = 8},
     {.name = 120, .reason = 512, .ancestors = 4, .hops = 6, .frames = 6, .candidates = 4},
     {.name = 40, .reason = 160, .ancestors = 1, .hops = 2, .frames = 2, .candidates = 2},
+    /* With this any record fits, also one that holds all there can be, made of what JSON escapes. */
+    {.name = 16, .reason = 80, .ancestors = 1, .hops = 2, .frames = 1, .candidates = 1},
 };
 
 #define LEVELS (sizeof(caps_of_level) / sizeof(caps_of_level[0]))
@@ -239,7 +241,8 @@ static void put_uint(struct encoder *to, struct map *map, enum wire_key key, uin
 {
     put_key(to, map, key);
     to->json += 23; /* 20 digits, in quotes when above 2^53, comma */
-    cbor_put_uint(to->cbor, value);
+    /* wire.h has no larger ones, and the daemon refuses the frame; a child's time limit is any integer. */
+    cbor_put_uint(to->cbor, value <= INT64_MAX ? value : INT64_MAX);
 }
 
 static void put_bool(struct encoder *to, struct map *map, enum wire_key key, bool value)
@@ -337,6 +340,11 @@ static void who_text(const struct encoder *to, const struct who *who, struct tex
 {
     const struct function *call = intern_function_of(to->intern, who->initial_call);
 
+    /* As the sibling that a supervisor could not start again: it has no pid. */
+    if (who->pid == NO_WORD) {
+        text_puts(into, "a process that was not seen");
+        return;
+    }
     if (who->name != NO_WORD) {
         name_capped(to, who->name, true, into);
         text_put_char(into, ' ');
@@ -373,7 +381,8 @@ static void site_text(const struct encoder *to, const struct act *act, struct te
 }
 
 /* Another node's process, or a dead one of this, as a record shows it. */
-static void target_text(const struct detail *detail, const char *before, struct text_writer *into)
+static void target_text(const struct encoder *to, const struct detail *detail, const char *before,
+                        struct text_writer *into)
 {
     if (detail == NULL || (detail->target == NO_WORD && !detail->has_remote_target))
         return;
@@ -385,7 +394,7 @@ static void target_text(const struct detail *detail, const char *before, struct 
     /* The node's number in <1234.5.6> is known to this VM alone, and only for a while. */
     text_put_char(into, '<');
     if (detail->node != NO_WORD)
-        name_atom(detail->node, false, into);
+        name_capped(to, detail->node, false, into);
     text_put_char(into, '.');
     text_put_uint(into, detail->target_number);
     text_put_char(into, '.');
@@ -426,6 +435,15 @@ static void supervision_text(const struct encoder *to, const struct supervision 
     }
 }
 
+/* The node behind who did it, where that is another one. */
+static void node_behind_text(const struct encoder *to, const struct act *act, struct text_writer *into)
+{
+    if (act->by_node == NO_WORD)
+        return;
+    text_puts(into, " of ");
+    name_capped(to, act->by_node, false, into);
+}
+
 /* Why a record's process exited, for the origin of a chain: a clause that follows a colon or a comma. */
 static void cause_text(const struct encoder *to, const struct record *record,
                        struct text_writer *into)
@@ -444,6 +462,7 @@ static void cause_text(const struct encoder *to, const struct record *record,
         if (act->by.pid != NO_WORD) {
             text_puts(into, " requested by ");
             who_text(to, &act->by, into);
+            node_behind_text(to, act, into);
         }
         return;
     case CORONER_SOURCE_KILL:
@@ -455,10 +474,7 @@ static void cause_text(const struct encoder *to, const struct record *record,
                         : record->source == CORONER_SOURCE_STOP_REQUEST ? "stopped by "
                                                                         : "exit signal from ");
         who_text(to, &act->by, into);
-        if (act->by_node != NO_WORD) {
-            text_puts(into, " of ");
-            name_capped(to, act->by_node, false, into);
-        }
+        node_behind_text(to, act, into);
         site_text(to, act, into);
         return;
     case CORONER_SOURCE_SUPERVISOR_SHUTDOWN:
@@ -518,7 +534,7 @@ static void cause_text(const struct encoder *to, const struct record *record,
         return;
     case CORONER_SOURCE_NOPROC:
         text_puts(into, "it linked to a process that was dead");
-        target_text(record->detail, " ", into);
+        target_text(to, record->detail, " ", into);
         return;
     case CORONER_SOURCE_NOCONNECTION:
     case CORONER_SOURCE_REMOTE_LINK:
@@ -531,7 +547,7 @@ static void cause_text(const struct encoder *to, const struct record *record,
             text_puts(into, ": ");
             name_capped(to, record->detail->node, false, into);
         }
-        target_text(record->detail, ", ", into);
+        target_text(to, record->detail, ", ", into);
         return;
     case CORONER_SOURCE_SELF_EXIT:
         text_puts(into, "by itself");
@@ -693,7 +709,7 @@ static void put_detail(struct encoder *to, struct map *map, const struct detail 
     put_pid(to, map, WIRE_KEY_port, detail->port);
     if (detail->title != NO_WORD)
         put_name(to, map, title_key(detail->title), detail->title);
-    target_text(detail, "", &text);
+    target_text(to, detail, "", &text);
     if (text.used > 0)
         put_string(to, map, WIRE_KEY_target, buffer);
     put_name(to, map, WIRE_KEY_node, detail->node);

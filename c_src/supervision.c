@@ -24,7 +24,12 @@ struct supervisor {
 
 struct supervisors {
     pthread_mutex_t lock;
-    atomic_uint count; /* read without the lock: while it is 0 nobody has to look */
+    unsigned count;
+    /*
+     * How many a bucket has, read without the lock: every process that exits asks, nearly all of them in vain. A
+     * process enters only itself, so it sees here that it did.
+     */
+    atomic_uint held[BUCKETS];
     struct supervisor *buckets[BUCKETS];
 };
 
@@ -75,7 +80,9 @@ void supervisors_clear(struct supervisors *supervisors)
     pthread_mutex_lock(&supervisors->lock);
     memcpy(buckets, supervisors->buckets, sizeof(buckets));
     memset(supervisors->buckets, 0, sizeof(supervisors->buckets));
-    atomic_store(&supervisors->count, 0);
+    supervisors->count = 0;
+    for (size_t b = 0; b < BUCKETS; b++)
+        atomic_store_explicit(&supervisors->held[b], 0, memory_order_relaxed);
     pthread_mutex_unlock(&supervisors->lock);
     for (size_t b = 0; b < BUCKETS; b++)
         for (struct supervisor *one = buckets[b], *next; one != NULL; one = next) {
@@ -94,9 +101,20 @@ void supervisors_free(struct supervisors *supervisors)
     memory_free(supervisors);
 }
 
+static size_t bucket_of(term_word pid)
+{
+    return word_hash(pid) % BUCKETS;
+}
+
+/* Without the lock. */
+static bool may_have(struct supervisors *supervisors, term_word pid)
+{
+    return atomic_load_explicit(&supervisors->held[bucket_of(pid)], memory_order_relaxed) > 0;
+}
+
 static struct supervisor **place_of(struct supervisors *supervisors, term_word pid)
 {
-    struct supervisor **at = &supervisors->buckets[word_hash(pid) % BUCKETS];
+    struct supervisor **at = &supervisors->buckets[bucket_of(pid)];
 
     while (*at != NULL && (*at)->pid != pid)
         at = &(*at)->next;
@@ -108,10 +126,11 @@ static struct supervisor *enter(struct supervisors *supervisors, term_word pid)
 {
     struct supervisor **at = place_of(supervisors, pid);
 
-    if (*at == NULL && atomic_load_explicit(&supervisors->count, memory_order_relaxed) < SUPERVISORS_MAX &&
+    if (*at == NULL && supervisors->count < SUPERVISORS_MAX &&
         (*at = memory_zalloc(sizeof(**at))) != NULL) {
         (*at)->pid = pid;
-        atomic_fetch_add_explicit(&supervisors->count, 1, memory_order_release);
+        atomic_fetch_add_explicit(&supervisors->held[bucket_of(pid)], 1, memory_order_relaxed);
+        supervisors->count++;
     }
     return *at;
 }
@@ -248,7 +267,7 @@ struct supervision *supervisors_behind(struct supervisors *supervisors, term_wor
     struct supervision *behind = NULL;
     const struct supervisor *one;
 
-    if (atomic_load_explicit(&supervisors->count, memory_order_acquire) == 0)
+    if (!may_have(supervisors, pid))
         return NULL;
     pthread_mutex_lock(&supervisors->lock);
     one = *place_of(supervisors, pid);
@@ -263,13 +282,14 @@ struct supervision *supervisors_gone(struct supervisors *supervisors, term_word 
     struct supervision *behind = NULL;
     struct supervisor **at, *one;
 
-    if (atomic_load_explicit(&supervisors->count, memory_order_acquire) == 0)
+    if (!may_have(supervisors, pid))
         return NULL;
     pthread_mutex_lock(&supervisors->lock);
     at = place_of(supervisors, pid);
     if ((one = *at) != NULL) {
         *at = one->next;
-        atomic_fetch_sub_explicit(&supervisors->count, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&supervisors->held[bucket_of(pid)], 1, memory_order_relaxed);
+        supervisors->count--;
         if (one->doing == STOPPING && (one->why == WHY_INTENSITY || one->why == WHY_SIBLING))
             behind = supervision_of(one);
     }

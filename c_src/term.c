@@ -327,7 +327,9 @@ enum reason_shape term_reason_shape(ErlNifEnv *env, ERL_NIF_TERM reason)
         return REASON_RPC_REPLY;
     if (arity != 2)
         return REASON_OTHER;
-    if (pair[0] == atoms.shutdown)
+    /* error(shutdown), uncaught, is an error all the same. */
+    if (pair[0] == atoms.shutdown &&
+        (enif_is_empty_list(env, pair[1]) || !is_stack(env, pair[1])))
         return REASON_SHUTDOWN;
     if (!is_stack(env, pair[1]))
         return pair[0] == atoms.noproc    ? REASON_NOPROC
@@ -742,6 +744,8 @@ struct text *term_stack_text(ErlNifEnv *env, ERL_NIF_TERM stack)
         if (arity == 3) {
             struct walk walk = {.depth = 0};
 
+            if (!enif_is_fun(env, frame[0]))
+                break; /* a list of anything, which somebody put where a stack could be */
             format_one(env, &walk, frame[0], &writer);
             walk_end(env, &walk);
             format_location(env, frame[2], &writer);

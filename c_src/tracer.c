@@ -55,7 +55,7 @@ ERL_NIF_TERM tracer_enabled_garbage_collection(ErlNifEnv *env, int argc, const E
     if (argv[0] == atoms.gc_max_heap_size)
         return atoms.trace;
     /* The end of a collection: whose heap was found too large before it has survived that. Nearly always none. */
-    if (atomic_load_explicit(&coroner->heaps_too_large, memory_order_relaxed) > 0 &&
+    if (ledger_has_heaps(coroner->ledger) &&
         (argv[0] == atoms.gc_minor_end || argv[0] == atoms.gc_major_end))
         on_garbage_collected(coroner, argv[2]);
     return atoms.discard;

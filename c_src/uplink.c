@@ -27,6 +27,7 @@
 #define COUNTERS_MS 1000     /* at most one COUNTERS frame in this time */
 #define LEFT_MS 3000         /* after a goodbye the node should be gone; if it is not, it connects again */
 #define NAME_ROOM 256
+#define WAITERS_MAX 1000     /* nobody says when one who waits is gone: past this the first are told no */
 
 struct reaped {
     struct reaped *next;
@@ -262,12 +263,16 @@ static void connect_daemon(struct uplink *uplink)
 static void call_waiters(struct uplink *uplink, bool all)
 {
     struct waiter *ready = NULL;
+    unsigned kept = 0;
 
     pthread_mutex_lock(&uplink->lock);
+    /* The newest first. */
     for (struct waiter **at = &uplink->waiters; *at != NULL;) {
         struct waiter *waiter = *at;
 
-        if (!all && !journal_is_settled(uplink->settings.journal, waiter->seq)) {
+        if (!all && kept < WAITERS_MAX &&
+            !journal_is_settled(uplink->settings.journal, waiter->seq)) {
+            kept++;
             at = &waiter->next;
             continue;
         }

@@ -172,7 +172,8 @@ static enum ctl_exit print_help(const struct ctl_options *options, const struct 
         add_options(&text, command->allowed | EVERYWHERE);
         if (strstr(command->arguments, "FIELD") != NULL) {
             ctl_text_add(&text,
-                         "\nFIELD is a field of a record, as exit.source, or a short name:\n");
+                         "\nFIELD is severity, another field of a record as exit.source, or a "
+                         "short name:\n");
             ctl_where_fields(&text);
         }
     }
@@ -331,9 +332,10 @@ static enum ctl_exit run(int argc, char **argv)
     }
     int count = argc - optind - 1;
     if (count < command->least || (command->most >= 0 && count > command->most)) {
-        CTL_COMPLAIN("usage: coronerctl ", command->name, " ", command->arguments,
+        CTL_COMPLAIN("usage: coronerctl ", command->name, command->arguments[0] != '\0' ? " " : "",
+                     command->arguments,
                      count < command->least ? " (an argument is missing)"
-                                            : " (there are too many)");
+                                            : " (there are too many arguments)");
         return CTL_USAGE;
     }
     return command->run(&options, count, argv + optind + 1);

@@ -122,6 +122,12 @@ static int read_options(int argc, char **argv, struct options *options)
                 argv[optind]);
         return EX_USAGE;
     }
+    if (strcmp(options->listen, options->query) == 0) {
+        /* The second of them would find the first, and say that somebody else listens there. */
+        fprintf(stderr, "coronerd: --listen and --query name the same socket '%s'.\n",
+                options->listen);
+        return EX_USAGE;
+    }
     return -1;
 }
 

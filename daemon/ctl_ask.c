@@ -55,20 +55,57 @@ static enum ctl_exit print_story(const struct ctl_options *options, const json_t
     return result;
 }
 
+/*
+ * The name that ${argument} is: records have it plain, but messages, and the shell, show one that
+ * needs them in quotes, and it is from there that people copy it.
+ */
+static const char *unquote(char *argument)
+{
+    size_t length = strlen(argument);
+
+    if (length < 3 || argument[0] != '\'' || argument[length - 1] != '\'' ||
+        strchr(argument, '\\') != NULL)
+        return argument;
+    argument[length - 1] = '\0';
+    return argument + 1;
+}
+
+/* Say that no exit of ${wanted} was found, and what that may mean. */
+static void complain_not_found(const struct ctl_options *options, const char *wanted, bool is_pid)
+{
+    if (is_pid && strncmp(wanted, "<0.", 3) != 0) {
+        /* Nodes show the pids of others with another first number than their own have. */
+        CTL_COMPLAIN("no exit of ", wanted,
+                     " is recorded: that is how another node shows it; the "
+                     "node it is of, and the records, have <0",
+                     strchr(wanted, '.'), "");
+        return;
+    }
+    CTL_COMPLAIN("no exit of ", wanted, options->node != NULL ? " on " : "",
+                 options->node != NULL ? options->node : "",
+                 " is recorded: it may still live, have ended normally, or while coroner was "
+                 "paused or not attached; coronerctl status shows which nodes send");
+}
+
 enum ctl_exit ctl_why(const struct ctl_options *options, int argc, char **argv)
 {
     struct ctl_client *client = NULL;
     json_t *record = NULL;
     char pid[64];
     bool is_pid = ctl_where_pid(argv[0], pid, sizeof(pid));
+    const char *wanted = is_pid ? pid : unquote(argv[0]);
 
     (void)argc;
+    if (!is_pid && (wanted[0] == '<' || wanted[0] == '\0')) {
+        CTL_COMPLAIN("'", wanted, "' is no pid, which is as '<0.123.0>' or 0.123.0, and no name");
+        return CTL_USAGE;
+    }
     enum ctl_exit result = ctl_client_open(options->query, &client);
     if (result != CTL_OK)
         return result;
     result =
         ctl_client_ask(client, json_pack("{s:s, s:s, s:s*}", "op", "why", is_pid ? "pid" : "name",
-                                         is_pid ? pid : argv[0], "node", options->node));
+                                         wanted, "node", options->node));
     while (result == CTL_OK) {
         enum ctl_reply reply;
         json_t *line;
@@ -85,11 +122,7 @@ enum ctl_exit ctl_why(const struct ctl_options *options, int argc, char **argv)
         if (record != NULL) {
             result = print_story(options, record, json_object_get(line, "others"));
         } else {
-            CTL_COMPLAIN(
-                "no exit of ", is_pid ? pid : argv[0], options->node != NULL ? " on " : "",
-                options->node != NULL ? options->node : "",
-                " is recorded: it may still live, have ended normally, or before coroner was "
-                "attached; coronerctl status shows which nodes send");
+            complain_not_found(options, wanted, is_pid);
             result = CTL_NOTHING;
         }
         json_decref(line);

@@ -16,8 +16,9 @@
 #include "ctl_json.h"
 
 #define MODULE "coroner_attach"
-#define OLDEST_OTP 25      /* what the NIF and the beams are built on */
-#define BEAM_MAX (4 << 20) /* bytes of a beam file */
+#define OLDEST_OTP 25       /* what the NIF and the beams are built on */
+#define BEAM_MAX (4 << 20)  /* bytes of a beam file */
+#define SOCKET_PATH_MAX 107 /* bytes, sun_path of unix(7) without its NUL */
 
 /* Where the application is, on this machine and, it is hoped, in the node's eyes. */
 struct application {
@@ -121,6 +122,11 @@ static enum ctl_exit make_absolute(const char *path, char *absolute, size_t size
     int length = snprintf(absolute, size, "%s%s%s", here, path[0] == '/' ? "" : "/", path);
     if (length < 0 || (size_t)length >= size) {
         CTL_COMPLAIN("the path of the ingest socket is too long: ", path, "");
+        return CTL_USAGE;
+    }
+    /* The node would refuse it, too, but only after all of coroner is loaded. */
+    if (length > SOCKET_PATH_MAX) {
+        CTL_COMPLAIN("the path of the ingest socket is longer than 107 bytes: ", absolute, "");
         return CTL_USAGE;
     }
     return CTL_OK;
@@ -355,7 +361,8 @@ static enum ctl_exit explain(struct ctl_dist *dist, const char *what, struct ctl
 /* Turn the values of the map ${info} that we know into members of ${object}. */
 static void read_info(struct ctl_term info, json_t *object)
 {
-    static const char *const keys[] = {"processes", "incarnation", "ingest", "already"};
+    static const char *const keys[] = {"processes", "incarnation", "ingest", "already",
+                                       "uplink_error"};
 
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         struct ctl_term value;
@@ -384,10 +391,10 @@ static enum ctl_exit report(const struct ctl_options *options, const json_t *obj
     const json_t *processes = json_object_get(object, "processes");
     const char *incarnation = json_string_value(json_object_get(object, "incarnation"));
     const char *ingest = json_string_value(json_object_get(object, "ingest"));
+    const char *uplink_error = json_string_value(json_object_get(object, "uplink_error"));
+    bool already = json_is_true(json_object_get(object, "already"));
     ctl_text_init(&text, options->look);
-    ctl_text_add(&text, json_is_true(json_object_get(object, "already"))
-                            ? "coroner was attached already to "
-                            : "coroner is attached to ");
+    ctl_text_add(&text, already ? "coroner was attached already to " : "coroner is attached to ");
     ctl_text_foreign_string(&text, json_string_value(json_object_get(object, "node")));
     if (json_is_integer(processes)) {
         ctl_text_add(&text, ": it watches ");
@@ -400,6 +407,14 @@ static enum ctl_exit report(const struct ctl_options *options, const json_t *obj
         ctl_text_add(&text, "  sends to     ");
         ctl_text_foreign_string(&text, ingest);
         ctl_text_add(&text, "\n");
+    }
+    /* The second attach does not change what the first one said. */
+    if (already && strcmp(options->ingest, CTL_INGEST_SOCKET) != 0)
+        ctl_text_add(&text, "  sends to     where it did before; to change that, detach first\n");
+    if (uplink_error != NULL) {
+        ctl_text_add(&text, "  but not yet  ");
+        ctl_text_foreign_string(&text, uplink_error);
+        ctl_text_add(&text, "; until then records wait in the node\n");
     }
     if (incarnation != NULL) {
         ctl_text_add(&text, "  incarnation  ");

@@ -6,11 +6,13 @@
 #include "ctl_record.h"
 
 /*
- * The sentences. {field} is a value of the cause; a sentence that lacks one is not told. [a|b|c] is
- * the first of them that lacks nothing, or nothing. Some fields are made up of several: {by} the
- * process that did it, with its name {boss}       the supervisor that did it, with its name {peer}
- * the linked process, with its name {from_node}  the other node {site}       where in the code it
- * was done, in parentheses after two spaces; maybe nothing
+ * The sentences; src/coroner_text.erl has the same, in the same words. {field} is a value of the
+ * cause; a sentence that lacks one is not told. [a|b|c] is the first of them that lacks nothing, or
+ * nothing. Some fields are made up of several: {by}       the process that did it, with its name
+ * and the node that it did it for {boss}     the supervisor that did it, with its name {asked_by}
+ * the process that asked the supervisor for it, with its name {sibling}  the child whose end made
+ * the supervisor do it, with its name {peer}     the linked process, with its name {site}     where
+ * in the code it was done, in parentheses after two spaces; maybe nothing
  */
 struct sentences {
     const char *source;
@@ -22,11 +24,58 @@ struct sentences {
 
 #define BOSS "its supervisor[ {boss}]"
 #define CHILD "it was the supervisor's child {child}"
+#define CHILD_IN_TIME CHILD "[, which had {timeout_ms} ms to stop]"
+#define SIBLING_RECORD "[ (record {sibling_id})]"
+#define GAVE_UP "gave up: its children ended more often than its restart intensity allows"
+#define LAST_CHILD "the last of them to end was {sibling}" SIBLING_RECORD
+
+/* What a supervisor did to its child, with why it did so. */
+#define BY_SUPERVISOR(which, told, child)                                                          \
+    {.source = which,                                                                              \
+     .field = "why",                                                                               \
+     .value = "terminate_child",                                                                   \
+     .happened = told,                                                                             \
+     .because = {"terminate_child was called for it[ by {asked_by}]", child}},                     \
+        {.source = which,                                                                          \
+         .field = "why",                                                                           \
+         .value = "sibling",                                                                       \
+         .happened = told,                                                                         \
+         .because = {"its sibling[ {sibling}] had ended" SIBLING_RECORD                            \
+                     ", and the supervisor ends them together",                                    \
+                     child}},                                                                      \
+        {.source = which,                                                                          \
+         .field = "why",                                                                           \
+         .value = "intensity",                                                                     \
+         .happened = told,                                                                         \
+         .because = {"the supervisor " GAVE_UP, LAST_CHILD, child}},                               \
+        {.source = which,                                                                          \
+         .field = "why",                                                                           \
+         .value = "parent",                                                                        \
+         .happened = told,                                                                         \
+         .because = {"the supervisor was itself told to stop by its parent", child}},              \
+        {.source = which,                                                                          \
+         .field = "why",                                                                           \
+         .value = "application_stop",                                                              \
+         .happened = told,                                                                         \
+         .because = {"[application {application}|its application] was stopping", child}},          \
+    {                                                                                              \
+        .source = which, .happened = told, .because = { child }                                    \
+    }
 
 /* For each source, rows with a field come before the one without. */
 static const struct sentences table[] = {
     {.source = "unknown", .happened = "died, and nothing that was seen explains it"},
     {.source = "normal", .happened = "was done and returned"},
+    {.source = "self_exit",
+     .field = "why",
+     .value = "intensity",
+     .happened = "ended by its own decision{site}",
+     .because = {"it " GAVE_UP, LAST_CHILD}},
+    {.source = "self_exit",
+     .field = "why",
+     .value = "sibling",
+     .happened = "ended by its own decision{site}",
+     .because = {"its significant child[ {sibling}] had ended" SIBLING_RECORD}},
     {.source = "self_exit", .happened = "ended by its own decision{site}"},
     {.source = "self_error", .happened = "crashed with an error of its own{site}"},
     {.source = "self_throw",
@@ -48,79 +97,54 @@ static const struct sentences table[] = {
     {.source = "purge",
      .happened = "was killed by the purge of old code of [module {module}|a module]",
      .because = {"purge requested by {by}{site}"}},
-    {.source = "kill",
-     .happened = "was killed[ by {by}] with exit(Pid, kill){site}",
-     .because = {"that process did it for the node {by_node}"}},
-    {.source = "exit_signal",
-     .happened = "was ended[ by {by}] with exit(Pid, Reason){site}",
-     .because = {"that process did it for the node {by_node}"}},
+    {.source = "kill", .happened = "was killed[ by {by}] with exit(Pid, kill){site}"},
+    {.source = "exit_signal", .happened = "was ended[ by {by}] with exit(Pid, Reason){site}"},
     {.source = "link", .happened = "was taken down by its link to [{peer}|a process]"},
     {.source = "link_trapped",
      .happened =
          "trapped the exit of [linked process {peer}|a linked process] and stopped with the same "
          "reason"},
-    {.source = "supervisor_shutdown",
-     .field = "why",
-     .value = "terminate_child",
-     .happened = "was shut down by " BOSS,
-     .because = {"terminate_child was called for it[ by {by}{site}]", CHILD}},
-    {.source = "supervisor_shutdown",
-     .field = "why",
-     .value = "sibling",
-     .happened = "was shut down by " BOSS,
-     .because = {"its sibling[ {sibling_id}] ended, and the supervisor restarts them together",
-                 CHILD}},
-    {.source = "supervisor_shutdown",
-     .field = "why",
-     .value = "intensity",
-     .happened = "was shut down by " BOSS,
-     .because =
-         {"the supervisor gave up: its children ended more often than its restart intensity allows",
-          CHILD}},
-    {.source = "supervisor_shutdown",
-     .field = "why",
-     .value = "parent",
-     .happened = "was shut down by " BOSS,
-     .because = {"the supervisor was itself told to stop by its parent", CHILD}},
-    {.source = "supervisor_shutdown",
-     .field = "why",
-     .value = "application_stop",
-     .happened = "was shut down by " BOSS,
-     .because = {"[application {application}|its application] was stopping", CHILD}},
-    {.source = "supervisor_shutdown", .happened = "was shut down by " BOSS, .because = {CHILD}},
-    {.source = "supervisor_brutal_kill",
-     .happened = "was killed by " BOSS ", without a warning (shutdown brutal_kill)",
-     .because = {CHILD}},
-    {.source = "supervisor_timeout_kill",
-     .happened = "was killed by " BOSS ": it did not stop [within {timeout_ms} ms|in time]",
-     .because = {CHILD}},
+    BY_SUPERVISOR("supervisor_shutdown", "was shut down by " BOSS, CHILD_IN_TIME),
+    BY_SUPERVISOR("supervisor_brutal_kill",
+                  "was killed by " BOSS ", without a warning (shutdown brutal_kill)", CHILD),
+    BY_SUPERVISOR("supervisor_timeout_kill",
+                  "was killed by " BOSS ": it did not stop [within {timeout_ms} ms|in time]",
+                  CHILD),
     {.source = "port",
      .happened =
          "was taken down by its linked port[ {port}][ ({driver})| ({command})], which closed"},
     {.source = "noproc",
      .happened = "linked itself to [{target}|a process], which was dead already"},
     {.source = "noconnection",
-     .happened = "was linked to [{target}|a process] on [node {from_node}|another node], and the "
+     .happened = "was linked to [{target}|a process] on [node {node}|another node], and the "
                  "connection to it was lost"},
     {.source = "max_heap_size",
-     .happened =
-         "was killed by the VM because its heap grew too large[: {size_words} words][, and its "
-         "limit is {limit_words} words]"},
-    {.source = "stop_request",
-     .happened = "was asked to stop[ by {by}]{site}",
-     .because = {"that process did it for the node {by_node}"}},
+     .happened = "was killed by the VM because its heap grew too large[: {size_words} words, and "
+                 "its limit is [{limit_words} words|not known]]"},
+    {.source = "stop_request", .happened = "was asked to stop[ by {by}]{site}"},
+    {.source = "application_stop",
+     .field = "by_name",
+     .value = "SIGTERM",
+     .happened = "ended because [application {application}|its application] was stopping",
+     .because = {"the node was sent SIGTERM"}},
     {.source = "application_stop",
      .happened = "ended because [application {application}|its application] was stopping",
      .because = {"stop requested by {by}{site}"}},
     {.source = "node_stop",
+     .field = "by_name",
+     .value = "SIGTERM",
      .happened = "ended because its node was stopping",
-     .because = {"stop requested by {by}{site}"}},
+     .because = {"the node was sent SIGTERM", "it was of application {application}"}},
+    {.source = "node_stop",
+     .happened = "ended because its node was stopping",
+     .because = {"stop requested by {by}{site}", "it was of application {application}"}},
     {.source = "remote_signal",
      .happened =
-         "was ended by an exit signal from [{by}|a process] on [node {from_node}|another node]"},
+         "was ended by an exit signal from [{target}|a process] on [node {node}|another node]"},
     {.source = "remote_link",
-     .happened = "was taken down by its link to [{peer}|{by}|a process] on [node "
-                 "{from_node}|another node]"},
+     .happened =
+         "was taken down by its link to [{target}|{peer}|a process] on [node {node}|another "
+         "node]"},
 };
 
 static const struct sentences newer = {
@@ -145,12 +169,12 @@ static const char *find_text(const struct ctl_cause *cause, const char *key)
     return text != NULL && text[0] != '\0' ? text : NULL;
 }
 
-/* Append the process under ${key}, with its name. Return whether there is one. */
-static bool add_by(struct ctl_text *text, const struct ctl_cause *cause, const char *key)
+/* Append the process under ${key}, with its name from ${name_key}. Return whether there is one. */
+static bool add_process(struct ctl_text *text, const struct ctl_cause *cause, const char *key,
+                        const char *name_key, const char *initial_call)
 {
     const char *pid = find_text(cause, key);
-    const char *name = find_text(cause, "by_name");
-    const char *initial_call = find_text(cause, "by_initial_call");
+    const char *name = find_text(cause, name_key);
 
     if (pid != NULL && name == NULL && initial_call == NULL) {
         ctl_record_add_process(text, cause->record, pid);
@@ -163,6 +187,20 @@ static bool add_by(struct ctl_text *text, const struct ctl_cause *cause, const c
         ctl_text_add(text, " ");
     }
     return ctl_record_add_name(text, name, initial_call);
+}
+
+/* Append who did it, and for which node. Return whether that is known. */
+static bool add_by(struct ctl_text *text, const struct ctl_cause *cause)
+{
+    const char *node = find_text(cause, "by_node");
+
+    if (!add_process(text, cause, "by", "by_name", find_text(cause, "by_initial_call")))
+        return false;
+    if (node != NULL) {
+        ctl_text_add(text, " of node ");
+        ctl_text_foreign_string(text, node);
+    }
+    return true;
 }
 
 /* Append where in the code it was done: "  (caller, file:line → function)". */
@@ -208,9 +246,15 @@ static bool add_field(struct ctl_text *text, const struct ctl_cause *cause, cons
     memcpy(key, name, length);
     key[length] = '\0';
     if (strcmp(key, "by") == 0)
-        return add_by(text, cause, "by");
+        return add_by(text, cause);
     if (strcmp(key, "boss") == 0)
-        return add_by(text, cause, find_text(cause, "by") != NULL ? "by" : "supervisor");
+        return add_process(text, cause, find_text(cause, "by") != NULL ? "by" : "supervisor",
+                           "by_name", find_text(cause, "by_initial_call"));
+    if (strcmp(key, "asked_by") == 0)
+        return find_text(cause, key) != NULL &&
+               add_process(text, cause, key, "asked_by_name", NULL);
+    if (strcmp(key, "sibling") == 0)
+        return find_text(cause, key) != NULL && add_process(text, cause, key, "sibling_name", NULL);
     if (strcmp(key, "peer") == 0) {
         if (cause->peer == NULL)
             return false;
@@ -224,9 +268,6 @@ static bool add_field(struct ctl_text *text, const struct ctl_cause *cause, cons
         ctl_text_add(text, " ");
         return ctl_record_add_name(text, registered, initial_call);
     }
-    if (strcmp(key, "from_node") == 0)
-        return ctl_record_add_value(text,
-                                    find(cause, find_text(cause, "by_node") ? "by_node" : "node"));
     if (strcmp(key, "site") == 0) {
         add_site(text, cause);
         return true;

@@ -193,7 +193,7 @@ static void add_facts(struct ctl_tree *tree, const struct way *way, size_t i, in
 /* Whether the candidate is the cause that the record gives already. */
 static bool is_chosen(const json_t *candidate, const struct ctl_cause *cause)
 {
-    static const char *const keys[] = {"by", "by_call", "by_function"};
+    static const char *const keys[] = {"by", "by_call", "by_function", "port", "target", "node"};
     const char *via = ctl_json_text(candidate, "via");
 
     if (!same(ctl_json_text(candidate, "source"), cause->source))

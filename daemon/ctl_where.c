@@ -167,5 +167,7 @@ void ctl_where_fields(struct ctl_text *text)
                  other != NULL ? ", or for a pid " : "", other != NULL ? other : "");
         ctl_text_add(text, line);
     }
-    ctl_text_add(text, "Several values for one field mean any of them.\n");
+    ctl_text_add(text, "Several values for one field mean any of them. docs/records.md has all "
+                       "fields; those that\ncan be asked for: "
+                       "echo '{\"op\":\"help\"}' | nc -N -U SOCK\n");
 }

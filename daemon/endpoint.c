@@ -77,7 +77,8 @@ struct endpoint *endpoint_open(const char *path, char why[ENDPOINT_WHY_SIZE])
     mask = umask(0117);
     if (bind(endpoint->fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
         umask(mask);
-        fail(why, "%s: cannot create the socket: %s", path, strerror(errno));
+        fail(why, "%s: cannot create the socket: %s%s", path, strerror(errno),
+             errno == ENOENT ? "; its directory must be there" : "");
         goto error;
     }
     umask(mask);

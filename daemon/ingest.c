@@ -17,6 +17,8 @@
 #define BACKLOG 128
 #define READ_BUFFER (2 * WIRE_FRAME_MAX) /* holds any frame */
 #define HELLO_SECONDS 10                 /* a connection says who it is within this time */
+#define COUNTERS_MAX 2048                /* bytes of them as JSON: `nodes` tells them all */
+#define CHANGE_LEAST ((size_t)1024)      /* what any change counts as */
 /* Read and not yet committed: above the first number reading stops, below the second it goes on. */
 #define PENDING_HIGH ((size_t)4 << 20)
 #define PENDING_LOW ((size_t)1 << 20)
@@ -172,11 +174,23 @@ static void on_ack_written(uv_write_t *write, int status)
 
 static void update_pause(struct connection *connection);
 
+/*
+ * What it takes until it is committed. A small one takes its time, too: if it counted less, the
+ * records of other nodes would wait behind tens of thousands.
+ */
+static size_t size_of(const struct change *change)
+{
+    size_t size = sizeof(*change) + (change->record != NULL ? change->record->size : 0) +
+                  (change->counters != NULL ? strlen(change->counters) + 1 : 0);
+
+    return size > CHANGE_LEAST ? size : CHANGE_LEAST;
+}
+
 static void on_change_done(struct change *change)
 {
     struct connection *connection = change->cookie;
     struct ingest *ingest = connection->ingest;
-    size_t size = sizeof(*change) + (change->record != NULL ? change->record->size : 0);
+    size_t size = size_of(change);
 
     connection->pending -= size;
     ingest->pending -= size;
@@ -197,7 +211,7 @@ static void on_change_done(struct change *change)
 
 static void submit(struct connection *connection, struct change *change)
 {
-    size_t size = sizeof(*change) + (change->record != NULL ? change->record->size : 0);
+    size_t size = size_of(change);
 
     change->hello = connection->hello;
     change->done = on_change_done;
@@ -208,8 +222,8 @@ static void submit(struct connection *connection, struct change *change)
     writer_submit(connection->ingest->writer, change);
 }
 
-/* The node reconnected before we saw its old connection end, or somebody poses as it. */
-static bool replace_older(struct connection *connection)
+/* The node reconnected before we saw its old connection end. */
+static void replace_older(struct connection *connection)
 {
     struct connection *other;
 
@@ -217,14 +231,10 @@ static bool replace_older(struct connection *connection)
         if (other == connection || other->closing || other->hello == NULL ||
             strcmp(other->hello->incarnation, connection->hello->incarnation) != 0)
             continue;
-        if (other->peer.uid != connection->peer.uid) {
-            refuse(connection, "incarnation %s belongs to another user",
-                   connection->hello->incarnation);
-            return false;
-        }
-        refuse(other, "the same incarnation connected anew");
+        /* When users differ, the store knows whose it is: the first to come need not be right. */
+        if (other->peer.uid == connection->peer.uid)
+            refuse(other, "the same incarnation connected anew");
     }
-    return true;
 }
 
 static void on_hello(struct connection *connection, struct frame *frame)
@@ -246,9 +256,9 @@ static void on_hello(struct connection *connection, struct frame *frame)
         refuse(connection, "%s", why);
         return;
     }
-    if (!replace_older(connection))
-        return;
-    log_info("node %s connected (incarnation %s, host %s, OTP %s, os_pid %" PRIu64
+    replace_older(connection);
+    /* Long names do not hide whose it is. */
+    log_info("node %.64s connected (incarnation %s, host %.64s, OTP %.64s, os_pid %" PRIu64
              ", uid %d, made %" PRIu64 ", first held %" PRIu64 ")",
              connection->hello->name, connection->hello->incarnation, connection->hello->host,
              connection->hello->otp, connection->hello->os_pid, (int)connection->peer.uid,
@@ -289,6 +299,7 @@ static void on_counters(struct connection *connection, struct frame *frame)
     struct change *change;
     const char *key;
     json_t *value;
+    size_t length;
 
     json_object_foreach(frame->map, key, value)
     {
@@ -296,6 +307,12 @@ static void on_counters(struct connection *connection, struct frame *frame)
             refuse(connection, "a counter '%s' that is no integer below 2^53", key);
             return;
         }
+    }
+    length = json_dumpb(frame->map, NULL, 0, JSON_COMPACT);
+    if (length > COUNTERS_MAX) {
+        refuse(connection, "counters that take %zu bytes as JSON (allowed: %d)", length,
+               COUNTERS_MAX);
+        return;
     }
     change = memory_zeroed(sizeof(*change));
     change->type = CHANGE_COUNTERS;

@@ -12,6 +12,7 @@
 #define LIMIT_DEFAULT 100
 #define LIMIT_MAX 10000
 #define GROUPS_DEFAULT 1000
+#define GROUPS_BYTES (2 << 20) /* they are counted all at once, so their answer is made at once */
 #define FIELDS_MAX 2
 #define OTHERS_MAX 16
 #define OTHERS_MS 1000
@@ -516,7 +517,7 @@ static enum query_step count_step(void *state, struct query_context *context)
     while ((result = sqlite3_step(statement)) == SQLITE_ROW) {
         json_t *group;
 
-        if (lookup->found++ == lookup->limit) {
+        if (lookup->found++ == lookup->limit || context->reply->out.length >= GROUPS_BYTES) {
             reply_closing(context->reply, "truncated", json_true());
             result = SQLITE_DONE;
             break;

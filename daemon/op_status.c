@@ -27,14 +27,31 @@ static json_t *time_text(int64_t ns)
 
 /* ---- nodes ---- */
 
-/* The state is the set of incarnations that are connected. */
+/* Which ones are told is fixed in the first turn, for their order changes as they are seen. */
+struct nodes {
+    json_t *connected; /* the set of incarnations that are */
+    json_t *list;      /* incarnations; NULL before the first turn */
+    size_t told;       /* of the list */
+};
+
 static void *nodes_begin(void *cookie, const json_t *request, struct reply_error *error)
 {
     const struct op_status_parts *parts = cookie;
+    struct nodes *nodes = memory_zeroed(sizeof(*nodes));
 
     (void)request;
     (void)error;
-    return ingest_connected(parts->ingest);
+    nodes->connected = ingest_connected(parts->ingest);
+    return nodes;
+}
+
+static void nodes_end(void *state)
+{
+    struct nodes *nodes = state;
+
+    json_decref(nodes->connected);
+    json_decref(nodes->list);
+    free(nodes);
 }
 
 static json_t *text_column(sqlite3_stmt *statement, int column)
@@ -94,22 +111,56 @@ static void node_line(const json_t *connected, sqlite3_stmt *statement, struct r
             counters != NULL ? counters : json_object())));
 }
 
+static bool list_nodes(struct nodes *nodes, struct store_reader *reader)
+{
+    static const char sql[] =
+        "SELECT incarnation FROM incarnations ORDER BY last_seen_ns DESC LIMIT 1000";
+    sqlite3_stmt *statement;
+    int result;
+
+    if (sqlite3_prepare_v2(store_reader_database(reader), sql, -1, &statement, NULL) != SQLITE_OK)
+        return false;
+    nodes->list = memory_check(json_array());
+    while ((result = sqlite3_step(statement)) == SQLITE_ROW)
+        json_array_append_new(nodes->list, text_column(statement, 0));
+    sqlite3_finalize(statement);
+    return result == SQLITE_DONE;
+}
+
 static enum query_step nodes_step(void *state, struct query_context *context)
 {
     static const char sql[] =
         "SELECT incarnation, node, host, os_pid, otp, uid, made, stored, settled, dropped, ended,"
-        " first_seen_ns, last_seen_ns, counters FROM incarnations ORDER BY last_seen_ns DESC"
-        " LIMIT 1000";
+        " first_seen_ns, last_seen_ns, counters FROM incarnations WHERE incarnation = ?1";
+    struct nodes *nodes = state;
+    enum query_step step = QUERY_DONE;
     sqlite3_stmt *statement;
-    int result;
 
-    if (sqlite3_prepare_v2(store_reader_database(context->reader), sql, -1, &statement, NULL) !=
-        SQLITE_OK)
+    if ((nodes->list == NULL && !list_nodes(nodes, context->reader)) ||
+        sqlite3_prepare_v2(store_reader_database(context->reader), sql, -1, &statement, NULL) !=
+            SQLITE_OK)
         return op_records_failed(context->reader, context->error);
-    while ((result = sqlite3_step(statement)) == SQLITE_ROW)
-        node_line(state, statement, context->reply);
+    for (; step == QUERY_DONE && nodes->told < json_array_size(nodes->list); nodes->told++) {
+        const json_t *incarnation = json_array_get(nodes->list, nodes->told);
+
+        if (context->reply->out.length >= REPLY_BATCH_BYTES) {
+            step = QUERY_MORE;
+            break;
+        }
+        sqlite3_bind_text(statement, 1, json_string_value(incarnation), -1, SQLITE_STATIC);
+        switch (sqlite3_step(statement)) {
+        case SQLITE_ROW:
+            node_line(nodes->connected, statement, context->reply);
+            break;
+        case SQLITE_DONE:
+            break;
+        default:
+            step = op_records_failed(context->reader, context->error);
+        }
+        sqlite3_reset(statement);
+    }
     sqlite3_finalize(statement);
-    return result == SQLITE_DONE ? QUERY_DONE : op_records_failed(context->reader, context->error);
+    return step;
 }
 
 /* ---- status ---- */
@@ -123,14 +174,15 @@ static void *status_begin(void *cookie, const json_t *request, struct reply_erro
 
     (void)request;
     (void)error;
-    return memory_check(json_pack(
-        "{ss si so so sI s{ss sb sI sI sI} so so so}", "version", CORONERD_VERSION, "pid",
-        (int)getpid(), "time", time_text(now), "started", time_text(parts->started_ns),
-        "uptime_seconds", (json_int_t)((now - parts->started_ns) / 1000000000), "store", "path",
-        parts->store_path, "writable", !numbers.failing, "commits", (json_int_t)numbers.commits,
-        "changes", (json_int_t)numbers.changes, "queued", (json_int_t)numbers.queued, "ingest",
-        ingest_status(parts->ingest), "query", query_status(parts->query), "sinks",
-        parts->sink != NULL ? json_pack("[o]", sink_status(parts->sink)) : json_array()));
+    return memory_check(
+        json_pack("{ss si so so sI s{so sb sI sI sI} so so so}", "version", CORONERD_VERSION, "pid",
+                  (int)getpid(), "time", time_text(now), "started", time_text(parts->started_ns),
+                  "uptime_seconds", (json_int_t)((now - parts->started_ns) / 1000000000), "store",
+                  "path", reply_text(parts->store_path, strlen(parts->store_path)), "writable",
+                  !numbers.failing, "commits", (json_int_t)numbers.commits, "changes",
+                  (json_int_t)numbers.changes, "queued", (json_int_t)numbers.queued, "ingest",
+                  ingest_status(parts->ingest), "query", query_status(parts->query), "sinks",
+                  parts->sink != NULL ? json_pack("[o]", sink_status(parts->sink)) : json_array()));
 }
 
 static enum query_step status_step(void *state, struct query_context *context)
@@ -202,7 +254,7 @@ void op_status_register(struct query *query, const struct op_status_parts *parts
          .begin = nodes_begin,
          .step = nodes_step,
          .on_thread = true,
-         .end = end},
+         .end = nodes_end},
         {.name = "status",
          .usage = "{\"id\":1,\"op\":\"status\"}",
          .summary = "how the daemon does",

@@ -41,6 +41,7 @@ struct connection {
     struct connection *turn_next; /* in the queue for a reader */
     bool in_turn;
     struct buffer in;
+    size_t taken; /* of `in`: moved away when more is read, not for every line */
     bool reading;
     bool ended;      /* the peer sends no more */
     bool close_soon; /* when everything is written */
@@ -623,27 +624,27 @@ static void start_reading(struct connection *connection);
 /* Take the next request out of what was read, if there is a whole one. */
 static bool take_line(struct connection *connection)
 {
-    struct buffer *in = &connection->in;
-    char *newline = in->length > 0 ? memchr(in->data, '\n', in->length) : NULL;
-    size_t length;
+    size_t left = connection->in.length - connection->taken, length;
+    const char *line = left > 0 ? connection->in.data + connection->taken : NULL;
+    const char *newline = left > 0 ? memchr(line, '\n', left) : NULL;
 
     if (newline == NULL) {
-        if (in->length >= LINE_MAX_BYTES) {
+        if (left >= LINE_MAX_BYTES) {
             fail_and_close(connection, "too_large", "a request takes at most 65536 bytes");
             return false;
         }
         /* The last request of one who sends no more needs no newline. */
-        if (!connection->ended || in->length == 0) {
+        if (!connection->ended || left == 0) {
             start_reading(connection);
             return false;
         }
-        length = in->length;
+        length = left;
     } else {
-        length = (size_t)(newline - in->data);
+        length = (size_t)(newline - line);
     }
-    if (strspn(in->data, " \t\r") < length)
-        take_request(connection, in->data, length);
-    buffer_consume(in, newline != NULL ? length + 1 : length);
+    connection->taken += newline != NULL ? length + 1 : length;
+    if (strspn(line, " \t\r") < length)
+        take_request(connection, line, length);
     return true;
 }
 
@@ -685,6 +686,8 @@ static void start_reading(struct connection *connection)
 {
     if (connection->reading || connection->ended || connection->closing)
         return;
+    buffer_consume(&connection->in, connection->taken);
+    connection->taken = 0;
     connection->reading = true;
     if (uv_read_start((uv_stream_t *)&connection->pipe, on_allocate, on_read) != 0)
         close_connection(connection);

@@ -8,10 +8,12 @@
 
 /*
  * Each round at least halves the longest text or array, so the rounds needed grow with the
- * logarithm of the excess times the number of long parts. Who needs more gets the bare form.
+ * logarithm of the excess times the number of long parts. Who needs more gets the bare form; so
+ * does who needs more work than WORK_MAX, for all nodes wait meanwhile.
  */
 #define ROUNDS_MAX 128
-#define TEXT_FLOOR 48 /* texts are not cut below this many bytes */
+#define WORK_MAX (1 << 20) /* bytes of JSON made on the way */
+#define TEXT_FLOOR 48      /* texts are not cut below this many bytes */
 #define ELLIPSIS "\xe2\x80\xa6"
 
 /* A text or array that can be cut: where it is and how much it weighs. */
@@ -176,13 +178,14 @@ static void mark(json_t *line)
 
 size_t shrink(json_t *line, char *out, size_t size)
 {
-    size_t length;
+    size_t length, work = 0;
 
     mark(line);
-    for (int round = 0; round < ROUNDS_MAX && cut_once(line); round++) {
+    for (int round = 0; round < ROUNDS_MAX && work < WORK_MAX && cut_once(line); round++) {
         length = json_dumpb(line, out, size, JSON_COMPACT);
         if (length <= size)
             return length;
+        work += length;
     }
 
     strip(line);

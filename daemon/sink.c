@@ -12,6 +12,7 @@
 #include "buffer.h"
 #include "log.h"
 #include "memory.h"
+#include "reply.h"
 #include "sink.h"
 #include "wire.h"
 
@@ -83,7 +84,8 @@ static int open_file(const char *path, char *why)
     int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
 
     if (fd < 0)
-        say(why, "%s: cannot open the output file: %s", path, strerror(errno));
+        say(why, "%s: cannot open the output file: %s%s", path, strerror(errno),
+            errno == ENOENT ? "; its directory must be there" : "");
     return fd;
 }
 
@@ -244,7 +246,10 @@ static bool take_row(void *cookie, int64_t row, const char *json, size_t length)
     return sink->batch.length < BATCH_BYTES;
 }
 
-/* Go back to the beginning of a line that is written in part: the rest would go to another file. */
+/*
+ * Go back to the beginning of a line that is written in part: the rest would go to another file.
+ * What cannot be cut off, as in a FIFO, stays torn there; the new file gets the whole line.
+ */
 static void back_to_line_start(struct sink *sink)
 {
     size_t start = sink->offset;
@@ -252,10 +257,12 @@ static void back_to_line_start(struct sink *sink)
 
     while (start > 0 && sink->batch.data[start - 1] != '\n')
         start--;
-    if (start == sink->offset || !sink->regular || fstat(sink->fd, &status) != 0)
+    if (start == sink->offset)
         return;
-    if (ftruncate(sink->fd, status.st_size - (off_t)(sink->offset - start)) == 0)
-        sink->offset = start;
+    if (sink->regular && fstat(sink->fd, &status) == 0 &&
+        ftruncate(sink->fd, status.st_size - (off_t)(sink->offset - start)) != 0)
+        log_warning("%s: its last line stays unfinished: %s", title(sink), strerror(errno));
+    sink->offset = start;
 }
 
 static void do_reopen(struct sink *sink)
@@ -268,6 +275,9 @@ static void do_reopen(struct sink *sink)
         return;
     }
     back_to_line_start(sink);
+    /* The cursor will say that the old file has it. */
+    if (sink->regular && fdatasync(sink->fd) != 0)
+        log_error("%s: %s", sink->path, strerror(errno));
     close(sink->fd);
     set_fd(sink, fd);
     log_info("%s: opened anew", sink->path);
@@ -500,8 +510,10 @@ json_t *sink_status(const struct sink *sink)
 {
     const char *state = sink->broken ? "broken" : sink->failing ? "failing" : "ok";
 
-    return memory_check(json_pack("{ss ss sI sI}", "name", sink->name, "state", state, "lines",
-                                  (json_int_t)sink->lines, "behind",
+    /* A path need not be UTF-8. */
+    return memory_check(json_pack("{so ss sI sI}", "name",
+                                  reply_text(sink->name, strlen(sink->name)), "state", state,
+                                  "lines", (json_int_t)sink->lines, "behind",
                                   (json_int_t)(writer_head(sink->writer) - sink->written)));
 }
 

@@ -201,7 +201,8 @@ struct store *store_open(const char *path, int *exit_code, char why[STORE_WHY_SI
     store->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     *exit_code = EX_CANTCREAT;
     if (store->lock < 0) {
-        fail(why, "%s: cannot open the store: %s", path, strerror(errno));
+        fail(why, "%s: cannot open the store: %s%s", path, strerror(errno),
+             errno == ENOENT ? "; its directory must be there" : "");
         goto error;
     }
     if (flock(store->lock, LOCK_EX | LOCK_NB) != 0) {

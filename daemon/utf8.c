@@ -62,6 +62,13 @@ void utf8_clean(const char *text, size_t length, struct buffer *out)
     buffer_append(out, text + start, at - start);
 }
 
+size_t utf8_length(const char *text, size_t length)
+{
+    size_t bad;
+
+    return sequence((const unsigned char *)text, length, &bad);
+}
+
 size_t utf8_floor(const char *text, size_t length)
 {
     while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80)

@@ -16,6 +16,13 @@
 void utf8_clean(const char *text, size_t length, struct buffer *out);
 
 /*
+ * utf8_length(text, length):
+ * Return how many of the ${length} bytes of ${text}, at least one, the first character takes; 0 if
+ * they do not begin with valid UTF-8, or with U+0000.
+ */
+size_t utf8_length(const char *text, size_t length);
+
+/*
  * utf8_floor(text, length):
  * Return the largest n <= ${length} so that the first n bytes of the valid UTF-8 ${text} end with a
  * whole character. text[length] is read if ${length} is not its end.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Sees to it that the Debian packages a task needs are there.
 #
-#   scripts/deps.sh GROUP...      groups: build, test, matrix, demo (each is one list below)
+#   scripts/deps.sh GROUP...      groups: build, test, matrix, demo, fuzz (each is one list below)
 #
 # As root, what is missing is installed, and said. As another user, what is missing is named and the
 # exit code is 1. Everything is printed on stderr: stdout belongs to the caller.
@@ -11,14 +11,15 @@ build="gcc make erlang-base erlang-dev erlang-runtime-tools libuv1-dev libjansso
 test="erlang-eunit erlang-common-test erlang-tools erlang-proper libcmocka-dev valgrind clang sqlite3 python3-minimal python3-jsonschema python3-cbor2 libdbd-mariadb-perl procps"
 # The roots of other OTPs that test-matrix makes.
 matrix="debootstrap debian-archive-keyring util-linux"
+fuzz="clang libclang-rt-dev llvm libcmocka-dev libcbor-dev erlang-dev"
 demo="mariadb-server mariadb-client erlang-tools erlang-runtime-tools python3-minimal python3-jsonschema"
 
 wanted=()
 for group in "$@"; do
     case "$group" in
-    build | test | matrix | demo) read -ra list <<<"${!group}" ;;
+    build | test | matrix | demo | fuzz) read -ra list <<<"${!group}" ;;
     *)
-        echo "deps.sh: no group '$group'; there are: build test matrix demo" >&2
+        echo "deps.sh: no group '$group'; there are: build test matrix demo fuzz" >&2
         exit 64
         ;;
     esac

@@ -122,8 +122,20 @@ is_loaded() ->
 -spec explain(pid() | atom()) -> ok.
 explain(PidOrName) ->
     case why(PidOrName) of
-        {ok, Record} -> io:put_chars(coroner_text:story(Record));
-        {error, Reason} -> io:put_chars(coroner_text:no_story(PidOrName, Reason))
+        {ok, Record} -> print(coroner_text:story(Record));
+        {error, Reason} -> print(coroner_text:no_story(PidOrName, Reason))
+    end.
+
+%% A device that is not said to take Unicode (LANG=C, -noshell) would show \x{2514} for a branch.
+print(Text) ->
+    case io:getopts() of
+        Options when is_list(Options) ->
+            case proplists:get_value(encoding, Options) of
+                latin1 -> io:put_chars(coroner_text:ascii(Text));
+                _ -> io:put_chars(Text)
+            end;
+        _ ->
+            io:put_chars(Text)
     end.
 
 %% @doc The newest N records, the newest first; at most 1000. Among them stand the gaps: times in which exits were not
@@ -245,7 +257,8 @@ wait_for_daemon(Timeout) ->
 -spec help() -> ok.
 help() ->
     io:put_chars(
-      "coroner:start()        arm this node; start(#{ingest => \"/path/ingest.sock\"})\n"
+      "coroner:start()        arm this node; start(#{ingest => \"/path/ingest.sock\"}). When it is\n"
+      "                       started already nothing changes: stop() first for other options\n"
       "coroner:explain(Pid)   print why a process ended; a registered name will do as well\n"
       "coroner:why(Pid)       the same as a map: {ok, Map} |\n"
       "                       {error, alive | not_seen | expired | other_node | not_armed}\n"

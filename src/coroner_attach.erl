@@ -11,7 +11,8 @@
 
 %% @doc Loads the application from Ebin and starts it with these options (see coroner:start/1).
 -spec attach(Ebin :: file:filename(), coroner_options:options()) ->
-          {ok, #{processes := non_neg_integer(), incarnation := binary(), already := boolean()}}
+          {ok, #{processes := non_neg_integer(), incarnation := binary(), already := boolean(),
+                 uplink_error => binary()}}
               | {error, failure()}.
 attach(Ebin, Options) ->
     %% Of a coroner that runs, the modules are there.
@@ -22,7 +23,18 @@ attach(Ebin, Options) ->
 
 info(Already) ->
     #{processes := Processes, incarnation := Incarnation} = coroner:status(),
-    #{processes => Processes, incarnation => Incarnation, already => Already}.
+    maps:merge(#{processes => Processes, incarnation => Incarnation, already => Already}, uplink(25)).
+
+%% Why the daemon cannot be reached: no such socket, or this node's user may not connect. Whoever attaches would else
+%% learn of it only when no record comes. The first try shows it within moments.
+uplink(0) ->
+    #{};
+uplink(Looks) ->
+    case coroner:status() of
+        #{uplink_error := Error} when is_binary(Error) -> #{uplink_error => Error};
+        #{connected := false} -> timer:sleep(20), uplink(Looks - 1);
+        _ -> #{}
+    end.
 
 attach_new(Ebin, Options) ->
     try
@@ -32,7 +44,7 @@ attach_new(Ebin, Options) ->
         lists:foreach(fun load_module/1, Binaries),
         case coroner:start(Options) of
             ok -> {ok, info(false)};
-            {error, Reason} -> throw({start, text("coroner does not start: ~tp", [Reason])})
+            {error, Reason} -> throw({start, text("coroner does not start: ~0tp", [Reason])})
         end
     catch
         throw:{Code, Text} ->

@@ -4,7 +4,7 @@
 -module(coroner_guard).
 -behaviour(gen_server).
 
--export([start_link/0, init/1, handle_call/3, handle_cast/2, terminate/2]).
+-export([start_link/0, init/1, handle_call/3, handle_cast/2, terminate/2, code_change/3]).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
@@ -30,3 +30,7 @@ terminate(_Reason, armed) ->
     Monitor = monitor(process, coroner_server),
     receive {'DOWN', Monitor, process, _, _} -> ok end,
     coroner_server:disarm().
+
+-spec code_change(term(), armed, term()) -> {ok, armed}.
+code_change(_Version, armed, _Extra) ->
+    {ok, armed}.

@@ -17,17 +17,25 @@
 -type cbor_record() :: {Seq :: pos_integer(), TimeNs :: non_neg_integer(), Cbor :: binary()}.
 -export_type([cbor_record/0]).
 
+%% In an upgrade code:which/1 still tells where the instance before this one came from, but the code path leads to the new
+%% one already.
 load() ->
-    erlang:load_nif(file(), 0).
+    erlang:load_nif(library(case code:where_is_file(?MODULE_STRING ".beam") of
+                                non_existing -> code:which(?MODULE);
+                                Beam -> Beam
+                            end), 0).
 
 %% @doc The library without its ending: in the priv folder beside this module's ebin. A module that came
 %% over distribution has no place in the code path; then `coroner_attach' has put its folder into the
 %% application's environment.
 -spec file() -> file:filename().
 file() ->
+    library(code:which(?MODULE)).
+
+library(Beam) ->
     Ebin = case application:get_env(coroner, ebin) of
                {ok, Folder} -> Folder;
-               undefined -> filename:dirname(code:which(?MODULE))
+               undefined -> filename:dirname(Beam)
            end,
     filename:join([filename:dirname(filename:absname(Ebin)), "priv", "coroner_nif"]).
 

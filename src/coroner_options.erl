@@ -75,7 +75,7 @@ record(Wanted) ->
         default -> {bits(Sources -- [normal], Sources), 0};
         List when is_list(List), length(List) >= 0 -> % which an improper list has not
             _ = [throw({bad_option, record, "default, all, or a list of: " ++
-                            lists:flatten(lists:join(", ", [atom_to_list(N) || N <- Sources ++ Shapes]))})
+                            lists:flatten(lists:join(", ", [atom_to_list(N) || N <- Sources ++ (Shapes -- Sources)]))})
                  || Name <- List, not lists:member(Name, Sources ++ Shapes)],
             {bits(List, Sources), bits(List, Shapes)};
         _ -> throw({bad_option, record, "default, all, or a list of sources and reason classes"})

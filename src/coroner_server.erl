@@ -2,7 +2,7 @@
 -module(coroner_server).
 -behaviour(gen_server).
 
--export([start_link/1, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([start_link/1, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 -export([check/0, pause/0, resume/0, is_armed/0, rearm/0, disarm/0]).
 
 -record(state, {options :: coroner_options:options(), % as they were given
@@ -129,11 +129,14 @@ handle_info({nodeup, _, _}, State) ->
     ok = coroner_surroundings:tell_nodes(),
     {noreply, State};
 handle_info(tick, State) ->
-    erlang:send_after(?TICK_MS, self(), tick),
     case rearmed(State) of
         {ok, Armed} ->
             ok = coroner_surroundings:tell_nodes(),
-            {noreply, renamed(Armed#state{watch = coroner_watch:check(Armed#state.watch)})};
+            Looked = renamed(Armed#state{watch = coroner_watch:check(Armed#state.watch)}),
+            %% Only now: where a look takes seconds (all of a million processes have to be taken back, and another tool takes
+            %% them off again and again), a second of rest follows each.
+            erlang:send_after(?TICK_MS, self(), tick),
+            {noreply, Looked};
         {error, Reason} ->
             {stop, {shutdown, Reason}, State}
     end;
@@ -154,3 +157,8 @@ terminate(_Reason, #state{watch = Watch}) ->
              false -> coroner_watch:close(Watch)
          end,
     stop_nif().
+
+%% What an upgrade calls while this process is suspended: without it OTP takes the upgrade for failed.
+-spec code_change(term(), #state{}, term()) -> {ok, #state{}}.
+code_change(_Version, State, _Extra) ->
+    {ok, State}.

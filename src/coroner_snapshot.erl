@@ -60,7 +60,7 @@ seed(Pid) ->
         [{links, Links}, {trap_exit, Traps}, {registered_name, Name}, {initial_call, Call},
          {parent, Parent}, {total_heap_size, Words}, {garbage_collection, Collection}] ->
             Dictionary = dictionary(Pid, Words),
-            seed_links(Pid, Links),
+            seed_links(Pid, Links, length(Links)),
             seed_limit(Pid, Collection),
             {ProcLib, InitialCall} =
                 case lists:keyfind('$initial_call', 1, Dictionary) of
@@ -72,12 +72,12 @@ seed(Pid) ->
             true
     end.
 
-seed_links(Pid, Links) when length(Links) =< ?LINKS_AT_ONCE ->
+seed_links(Pid, Links, Count) when Count =< ?LINKS_AT_ONCE ->
     coroner_nif:seed_links(Pid, Links);
-seed_links(Pid, Links) ->
+seed_links(Pid, Links, Count) ->
     {Some, Rest} = lists:split(?LINKS_AT_ONCE, Links),
     ok = coroner_nif:seed_links(Pid, Some),
-    seed_links(Pid, Rest).
+    seed_links(Pid, Rest, Count - ?LINKS_AT_ONCE).
 
 %% A limit of its own, as process_flag or spawn_opt set it.
 seed_limit(Pid, Collection) ->

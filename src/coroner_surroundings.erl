@@ -23,7 +23,7 @@ port(Port) ->
             coroner_nif:seed_port(Port, existing_atom(Name), Owner, Links),
             %% It may have closed meanwhile, before it was entered.
             case erlang:port_info(Port, id) of
-                undefined -> coroner_nif:forget(Port);
+                undefined -> coroner_nif:drop(Port);
                 _ -> ok
             end;
         _ ->

@@ -147,8 +147,11 @@ take_ports(Ports, Trace) ->
     receive after 1 -> ok end,
     take_ports(Rest, Trace).
 
-split(Pids) when length(Pids) =< ?CHUNK -> {Pids, []};
-split(Pids) -> lists:split(?CHUNK, Pids).
+%% Of a million it is not counted each time how many are left: that takes three seconds.
+split(Pids) ->
+    try lists:split(?CHUNK, Pids)
+    catch error:badarg -> {Pids, []}
+    end.
 
 is_anothers(Pid, Trace) ->
     case coroner_trace:whose(Pid, Trace) of
@@ -162,32 +165,39 @@ sample(#watch{trace = Trace, dead = Before} = Watch) ->
     {Shard, Members} = coroner_nif:members(Watch#watch.shard, ?SAMPLE),
     Whose = [{Member, coroner_trace:whose(Member, Trace)} || Member <- [self() | some(Members, Watch#watch.looks)]],
     _ = [coroner_nif:drop(Member) || Member <- Before, coroner_trace:whose(Member, Trace) =:= dead],
-    {[Member || {Member, W} <- Whose, is_robbed(Member, W)],
+    {[Member || {Member, W} <- Whose, is_robbed(Member, W, Watch#watch.foreign)],
      Watch#watch{shard = Shard, looks = Watch#watch.looks + 1, dead = [Member || {Member, dead} <- Whose]}}.
 
-%% A port of another tool's is in the ledger as well: processes are linked to it.
-is_robbed(_Member, nobodys) -> true;
-is_robbed(Member, {anothers, _}) -> is_pid(Member);
-is_robbed(_Member, _) -> false.
+%% A port of another tool's is in the ledger as well: processes are linked to it. And who is known to be another tool's was
+%% not taken just now: this process may be, where a tool traces all.
+is_robbed(_Member, nobodys, _Foreign) -> true;
+is_robbed(Member, {anothers, _}, Foreign) -> is_pid(Member) andalso not lists:member(Member, Foreign);
+is_robbed(_Member, _, _Foreign) -> false.
 
 %% On a node with very many processes one shard of the ledger has more than are wanted: others at each look.
 some(Members, Look) ->
     lists:sublist(Members, 1 + Look rem max(1, length(Members) - ?SAMPLE + 1), ?SAMPLE).
 
 %% Those that another tool traced and does no more become ours. It may have had their children traced as well (the
-%% flag set_on_spawn), of whom we have not heard: so now and then all are looked at.
+%% flag set_on_spawn), of whom we have not heard: so now and then all are looked at. Not because some of them
+%% have died: of a tool that traces processes which live for a moment, some have at every look.
 adopt(#watch{foreign = []} = Watch) ->
     Watch;
 adopt(#watch{foreign = Foreign, trace = Trace, looks = Looks} = Watch) ->
-    Looked = lists:sublist(Foreign, ?FOREIGN_SAMPLE),
-    case [Pid || Pid <- Looked, not is_anothers(Pid, Trace)] of
-        [] when Looks rem ?FOREIGN_LOOKS =/= 0 ->
+    Looked = [coroner_trace:whose(Pid, Trace) || Pid <- lists:sublist(Foreign, ?FOREIGN_SAMPLE)],
+    IsTime = Looks rem looks_between() =:= 0,
+    case lists:any(fun(Whose) -> Whose =:= nobodys orelse Whose =:= ours end, Looked) of
+        false when not IsTime ->
             Watch;
         _ ->
             Untraced = [Pid || Pid <- processes(), coroner_trace:whose(Pid, Trace) =/= ours],
             {_, Still} = take(Untraced, Trace, fun coroner_nif:expect/1),
             Watch#watch{foreign = Still}
     end.
+
+%% Looking at all takes some 2 microseconds a process: it is to take a hundredth of the time at most.
+looks_between() ->
+    max(?FOREIGN_LOOKS, erlang:system_info(process_count) div 5000).
 
 %%% Gaps
 

@@ -16,12 +16,17 @@ $(APP)/ebin/coroner.app: src/coroner.app.src $(ERL_SOURCES) | deps
 	@mkdir -p $(@D)
 	sed 's/{modules, \[\]}/{modules, [$(shell echo $(sort $(ERL_SOURCES:src/%.erl=%)) | tr " " ,)]}/' $< > $@
 
+# How a release is upgraded from and to another version of it, which systools reads: the version is the application's.
+$(APP)/ebin/coroner.appup: src/coroner.appup.src src/coroner.app.src src/module.mk | deps
+	@mkdir -p $(@D)
+	sed 's/@VSN@/$(shell sed -n 's/.*{vsn, "\(.*\)"}.*/\1/p' src/coroner.app.src)/' $< > $@
+
 # priv of the application is the project's own: the binaries stand in one place.
 $(APP)/priv:
 	@mkdir -p $(APP)
 	ln -sfn ../../../../priv $@
 
 .PHONY: app
-app: $(BEAMS) $(APP)/ebin/coroner.app $(APP)/priv priv/coroner_nif.so
+app: $(BEAMS) $(APP)/ebin/coroner.app $(APP)/ebin/coroner.appup $(APP)/priv priv/coroner_nif.so
 
 all: app

@@ -4,6 +4,8 @@
 -include test/e2e/module.mk
 -include test/proxy/module.mk
 -include test/c/node/module.mk
+-include test/bench/module.mk
+-include test/fuzz/module.mk
 
 # Everything. The counts of the parts are added up; the last line is "N passed, N failed".
 .PHONY: test

@@ -6,11 +6,11 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 70
 
-scripts/deps.sh build test demo || exit 1
+scripts/deps.sh build test demo fuzz || exit 1
 make all >/dev/null || { echo "not ok: it does not build"; echo "0 passed, 1 failed"; exit 1; }
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(test-erlang test-ctl test-proxy)
+[ ${#parts[@]} -gt 0 ] || parts=(test-node-c test-fuzz test-daemon test-erlang test-e2e test-ctl test-proxy)
 passed=0 failed=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -103,6 +103,27 @@ static void stories_read_as_their_golden_texts(void **state)
     assert_int_equal(wrong, 0);
 }
 
+/* Append what is told of a cause, and of whom it came from if there is a ${peer}. */
+static void tell_cause(struct ctl_text *all, const char *source, const char *special,
+                       const json_t *detail, const char *peer)
+{
+    json_t *record = json_object();
+    struct ctl_cause cause = {.record = record, .source = source, .detail = {detail}, .peer = peer};
+
+    ctl_text_add(all, source);
+    if (special[0] != '\0') {
+        ctl_text_add(all, " ");
+        ctl_text_add(all, special);
+    }
+    ctl_text_add(all, ": ");
+    ctl_cause_happened(all, &cause);
+    ctl_text_add(all, "\n");
+    for (int number = 0; ctl_cause_because(all, &cause, number); number++)
+        ctl_text_add(all, "\n");
+    json_decref(record);
+}
+
+/* test/erlang/text_tests.erl holds coroner:explain/1 to the same file. */
 static void every_source_has_its_sentences(void **state)
 {
     static const char full[] =
@@ -112,13 +133,30 @@ static void every_source_has_its_sentences(void **state)
         "\"size_words\":233,\"port\":\"#Port<0.6>\",\"driver\":\"tcp_inet\",\"target\":\"<0.9.0>\","
         "\"node\":\"far@db5\",\"application\":\"app\",\"supervisor\":\"<0.41.0>\",\"child\":"
         "\"worker_1\","
-        "\"timeout_ms\":5000,\"why\":\"intensity\",\"operation\":\"purge\"}";
+        "\"timeout_ms\":5000,\"operation\":\"purge\",\"asked_by\":\"<0.6.0>\",\"asked_by_name\":"
+        "\"asker\",\"sibling\":\"<0.7.0>\",\"sibling_name\":\"brother\",\"sibling_id\":"
+        "\"6a1f0c2be5d94c11-48211\"}";
+    /* Rows of their own, in the order of the table. */
+    static const char *const special[][3] = {
+        {"self_exit", "why", "intensity"},
+        {"self_exit", "why", "sibling"},
+        {"purge", "operation", "load"},
+        {"purge", "operation", "on_load"},
+        {"supervisor_shutdown", "why", "terminate_child"},
+        {"supervisor_shutdown", "why", "sibling"},
+        {"supervisor_shutdown", "why", "intensity"},
+        {"supervisor_shutdown", "why", "parent"},
+        {"supervisor_shutdown", "why", "application_stop"},
+        {"supervisor_brutal_kill", "why", "sibling"},
+        {"supervisor_timeout_kill", "why", "terminate_child"},
+        {"application_stop", "by_name", "SIGTERM"},
+        {"node_stop", "by_name", "SIGTERM"},
+    };
     static const char *const sources[] = {
 #define X(symbol, name) [CORONER_SOURCE_##symbol] = name,
         CORONER_SOURCES(X)
 #undef X
     };
-    json_t *record = json_object();
     json_t *rich = json_loads(full, 0, NULL);
     json_t *poor = json_object();
     struct ctl_text all;
@@ -127,17 +165,17 @@ static void every_source_has_its_sentences(void **state)
     assert_non_null(rich);
     ctl_text_init(&all, plain);
     for (size_t i = 0; i < CORONER_SOURCE_COUNT; i++) {
-        struct ctl_cause cause = {.record = record, .source = sources[i]};
-        for (int round = 0; round < 2; round++) {
-            cause.detail[0] = round == 0 ? poor : rich;
-            cause.peer = round == 0 ? NULL : "<0.5.0>";
-            ctl_text_add(&all, sources[i]);
-            ctl_text_add(&all, ": ");
-            ctl_cause_happened(&all, &cause);
-            ctl_text_add(&all, "\n");
-            for (int number = 0; ctl_cause_because(&all, &cause, number); number++)
-                ctl_text_add(&all, "\n");
-        }
+        tell_cause(&all, sources[i], "", poor, NULL);
+        tell_cause(&all, sources[i], "", rich, "<0.5.0>");
+    }
+    for (size_t i = 0; i < sizeof(special) / sizeof(special[0]); i++) {
+        json_t *own = json_copy(rich);
+        json_object_set_new(poor, special[i][1], json_string(special[i][2]));
+        json_object_set_new(own, special[i][1], json_string(special[i][2]));
+        tell_cause(&all, special[i][0], special[i][2], poor, NULL);
+        tell_cause(&all, special[i][0], special[i][2], own, "<0.5.0>");
+        json_object_clear(poor);
+        json_decref(own);
     }
     assert_null(strstr(ctl_text_string(&all), "does not know"));
     assert_null(strstr(ctl_text_string(&all), "{"));
@@ -153,7 +191,6 @@ static void every_source_has_its_sentences(void **state)
     assert_string_equal(ctl_text_string(&all), wanted);
     free(wanted);
     ctl_text_free(&all);
-    json_decref(record);
     json_decref(rich);
     json_decref(poor);
 }

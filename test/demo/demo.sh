@@ -51,7 +51,7 @@ main() {
     scripts/deps.sh build demo
     mkdir -p _build
     # Two demonstrations may begin at the same time.
-    MAKEFLAGS='' flock _build/demo.lock make --no-print-directory all
+    MAKEFLAGS='' flock _build/demo.lock make --silent all
 
     rig_open coroner-demo
     QUERY=$RIG/query.sock INGEST=$RIG/ingest.sock RECORDS=$RIG/exits.ndjson

@@ -195,6 +195,27 @@ def why_of_nothing_ends_with_1():
     with Daemon(script) as daemon:
         expect(ctl("--query", daemon.path, "why", "x", "--node", "n@h"), 1, err="no exit of x on n@h is recorded")
 
+    with Daemon(answering()) as daemon:
+        expect(ctl("--query", daemon.path, "why", "<8903.1.0>"), 1, err=["no exit of <8903.1.0>", "have <0.1.0>"])
+
+
+@test
+def why_takes_a_name_as_it_is_shown_in_a_message():
+    def script(daemon):
+        request = daemon.request()
+        check(request["name"] == "with space", request)
+        daemon.reply({"id": request["id"], "exit": RECORD})
+        daemon.reply({"id": request["id"], "done": True, "count": 1, "others": []})
+
+    with Daemon(script) as daemon:
+        expect(ctl("--query", daemon.path, "why", "'with space'"), 0)
+
+
+@test
+def why_of_what_is_neither_pid_nor_name_is_not_asked():
+    for odd in ("<0.1", "<0.1.0", ""):
+        expect(ctl("--query", "/no/such/socket", "why", odd), 64, err="'%s' is no pid" % odd)
+
 
 @test
 def why_in_json_is_the_bare_record():
@@ -939,7 +960,9 @@ def a_kill_in_an_attached_node_is_told_by_the_daemon():
         node.eval("register(before, spawn(fun() -> receive after infinity -> ok end end))")
         expect(node.attach("--app", APPLICATION, "--ingest", daemon.ingest), 0,
                ["coroner is attached to " + node.name, "processes and every new one", "sends to     " + daemon.ingest])
-        expect(node.attach("--app", APPLICATION, "--ingest", daemon.ingest), 0, "was attached already")
+        _, out, _ = expect(node.attach("--app", APPLICATION, "--ingest", daemon.ingest), 0,
+                           ["was attached already", "sends to     where it did before"])
+        check("but not yet" not in out, out)
         with tailing(daemon_with_path(daemon.query), "name=victim") as tail:
             wait_for_subscription(daemon)
             pid = node.eval("register(victim, V = spawn(fun() -> receive after infinity -> ok end end)), V")
@@ -999,6 +1022,10 @@ def detaching_leaves_the_node_as_it_was():
             expect(node.detach(), 0, "nothing of it is left")
             after = node.eval(look)
             check(after == before, after)
+        missing = WORK + "/nobody.sock"
+        expect(node.attach("--app", APPLICATION, "--ingest", missing), 0, "but not yet  %s: No such file" % missing)
+        expect(node.attach("--app", APPLICATION, "--ingest", "/" + "x" * 120), 64, err="longer than 107 bytes")
+        expect(node.detach(), 0, "nothing of it is left")
 
 
 @real

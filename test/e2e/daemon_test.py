@@ -6,6 +6,7 @@
 Prints "ok NAME" or "not ok NAME: why" for each test and closes with "N passed, N failed".
 """
 import argparse
+import contextlib
 import os
 import random
 import re
@@ -13,6 +14,7 @@ import resource
 import select
 import signal
 import socket
+import sqlite3
 import stat
 import struct
 import subprocess
@@ -112,7 +114,10 @@ def test_what_cannot_be_created_is_named(s):
         refuses_to_start(s.start(option, missing, ready=False), 73, missing, "No such file")
         refuses_to_start(s.start(option, s.path("file"), ready=False), 73, s.path("file"), "no socket")
         refuses_to_start(s.start(option, s.path("x" * 120), ready=False), 73, "x" * 120, "at most 107 bytes")
-    refuses_to_start(s.start("--store", missing, ready=False), 73, missing, "No such file")
+    daemon = s.start("--query", s.path("ingest.sock"), "--listen", s.path("ingest.sock"), ready=False)
+    equal(daemon.wait(), 64, "\n".join(daemon.log()))
+    check("name the same socket" in "\n".join(daemon.log()), daemon.log())
+    refuses_to_start(s.start("--store", missing, ready=False), 73, missing, "No such file", "its directory must be there")
     refuses_to_start(s.start("--store", s.path("folder"), ready=False), 73, s.path("folder"))
     refuses_to_start(s.start("--out", missing, ready=False), 73, missing, "No such file")
     refuses_to_start(s.start("--out", s.path("folder"), ready=False), 73, s.path("folder"))
@@ -1269,6 +1274,419 @@ def test_full_disk(s):
     equal(len(daemon.rows()), 2100)
     daemon.stop()
     equal(daemon.file_ids(every=100), daemon.rows())
+
+
+@test
+def test_fifo_becomes_a_file(s):
+    """A FIFO took a part of a line; the file that takes its place begins with a whole one."""
+    os.mkfifo(s.path("out.ndjson"))
+    daemon = s.start()
+    node = FakeNode(daemon.ingest)
+    for _ in range(500):
+        node.make(exit_record("<0.1.0>", reason="r" * 700))
+    check(node.connect() and node.deliver())
+    daemon.until_status(lambda status: status["sinks"][0]["behind"] > 0)
+    os.rename(daemon.out, s.path("fifo"))
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_log("opened anew")
+    daemon.until_status(lambda status: status["sinks"][0]["behind"] == 0)
+    daemon.stop()
+    ids = daemon.file_ids()
+    equal(ids, daemon.rows()[-len(ids):])
+
+
+@test
+def test_output_that_turns_bad(s):
+    """A full device, a folder, nothing: SIGHUP after SIGHUP, and no record is lost when a file is there again."""
+    daemon = s.start()
+    node = FakeNode(daemon.ingest)
+    check(node.connect())
+
+    def put(what):
+        os.rename(daemon.out, s.path("moved%d" % len(os.listdir(s.folder))))
+        if what == "folder":
+            os.mkdir(daemon.out)
+        elif what is not None:
+            os.symlink(what, daemon.out)
+        for _ in range(50):
+            daemon.process.send_signal(signal.SIGHUP)
+        for _ in range(20):
+            node.make()
+        check(node.deliver())
+
+    put("/dev/full")
+    daemon.wait_log("cannot write.*No space left")
+    equal(daemon.status()["sinks"][0]["state"], "failing")
+    put("folder")
+    daemon.wait_log("Is a directory; going on with the old one")
+    put(None)
+    daemon.until_status(lambda status: status["sinks"][0]["behind"] == 0)
+    daemon.stop()
+    equal(daemon.file_ids(), daemon.rows())
+
+
+@test
+def test_path_that_is_no_utf8(s):
+    """The status tells it as well as JSON can."""
+    folder = os.path.join(os.fsencode(s.folder), b"\xff")
+    os.mkdir(folder)
+    daemon = s.start("--store", folder + b"/\xe9.db", "--out", folder + b"/\xc3.ndjson")
+    status = daemon.status()
+    check(status["store"]["path"].endswith("\ufffd/\ufffd.db"), status)
+    check(status["sinks"][0]["name"].endswith("\ufffd/\ufffd.ndjson"), status)
+    daemon.stop()
+
+
+@test
+def test_store_that_is_broken(s):
+    """A store that was damaged while nobody looked is refused, or asked about in vain; it kills nobody."""
+    daemon, _, _ = with_records(s)
+    daemon.stop()
+    with open(daemon.store, "rb") as file:
+        whole = file.read()
+    dice = random.Random(7)
+    for turn in range(12):
+        damaged = bytearray(whole)
+        for _ in range(1 + turn * 3):
+            at = dice.randrange(100, len(damaged) - 64)
+            damaged[at:at + 64] = dice.randbytes(64)
+        for name in ("exits.db-wal", "exits.db-shm", "out.ndjson"):
+            if os.path.exists(s.path(name)):
+                os.unlink(s.path(name))
+        with open(daemon.store, "wb") as file:
+            file.write(damaged)
+        daemon = s.start(ready=False)
+        ready = daemon.wait_log(r"info: ready: | error: (?!cannot write)")
+        if "error" in ready:
+            check(daemon.wait() in (73, 74), daemon.log())
+            continue
+        for request in ({"op": "query", "limit": 1000}, {"op": "nodes"}, {"op": "count", "by": ["exit.reason"]},
+                        {"op": "why", "pid": "<0.7.0>"}, {"op": "status"}, {"op": "query", "where": {"exit.via": 1}}):
+            with s.client(daemon) as client:
+                client.send(request)
+                client.end()
+                while client.socket.recv(262144):
+                    pass
+        daemon.process.send_signal(signal.SIGTERM)
+        check(daemon.wait() in (0, 74), daemon.log())
+
+
+# ---- hostile peers ----------------------------------------------------------------------------------
+
+
+def counters_of(count, length):
+    """So many counters with names of this length, which [a-z_] allows."""
+    return {"".join("abcdefghij"[int(digit)] for digit in "%04d" % i).ljust(length, "x"): 1 for i in range(count)}
+
+
+@test
+def test_lies_of_a_node(s):
+    """Whatever a node tells of its numbers, made = stored + lost + pending, and none is below 0."""
+    daemon = s.start()
+    edges = [0, 1, 2, 7, 2 ** 31, 2 ** 53 - 1]
+    huge = edges + [2 ** 53, 2 ** 62, 2 ** 63 - 1]
+    dice = random.Random(20261124)
+    stored = {}
+    for number in range(60):
+        incarnation = "%016x" % number
+        seen = set()
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(30)
+            sock.connect(daemon.ingest)
+            sock.sendall(hello(incarnation=incarnation, made=dice.choice(edges), first_held=dice.choice(edges)))
+            equal(cbor2.loads(sock.recv(100)[4:]), [16, 0])
+            for _ in range(dice.randrange(12)):
+                if dice.random() < 0.6:
+                    seq = dice.choice(huge[1:])
+                    seen.add(seq)
+                    # Again with other contents, back, far ahead: the first one with a number is it.
+                    sock.sendall(frame([RECORD, seq, dice.choice(huge), dice.choice(huge), 0,
+                                        pack_keys(exit_record("<0.%d.0>" % dice.randrange(99)))]))
+                else:
+                    sock.sendall(frame([COUNTERS, dice.choice(huge),
+                                        {59: dice.choice(edges), 60: dice.choice(edges)}]))
+            if dice.random() < 0.5:
+                sock.sendall(frame([BYE, dice.choice(huge)]))
+            sock.shutdown(socket.SHUT_WR)
+            check(all(array[0] == 16 for array in frames_of(receive_all(sock))), "refused")
+        stored[incarnation] = len(seen)
+    table = daemon.nodes()
+    equal(len(table), len(stored))
+    for incarnation, told in table.items():
+        equal(told["stored"], stored[incarnation])
+        equal(told["made"], told["stored"] + told["lost"] + told["pending"], told)
+        check(min(told["made"], told["stored"], told["lost"], told["pending"]) >= 0, told)
+    daemon.until_status(lambda status: status["sinks"][0]["behind"] == 0)
+    rows = daemon.rows()
+    equal(len(rows), sum(stored.values()))
+    daemon.stop()
+    equal(daemon.file_ids(), rows)
+
+
+@test
+def test_counters_are_bounded(s):
+    """They wait for the store as records do and stand in the answer to `nodes`: neither grows without end."""
+    daemon = s.start(binary=s.plain)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(30)
+        sock.connect(daemon.ingest)
+        sock.sendall(hello())
+        equal(cbor2.loads(sock.recv(100)[4:]), [16, 0])
+        sock.sendall(frame([COUNTERS, 0, counters_of(1600, 32)]))
+        said = list(frames_of(receive_all(sock)))
+        check("counters that take" in said[-1][1], said)
+    node = FakeNode(daemon.ingest)
+    check(node.connect())
+    check(node.until(lambda: node.hello_acked))
+    before = daemon.rss_mib()
+    # Nothing can be committed, so reading stops; the socket says when.
+    with contextlib.closing(sqlite3.connect(daemon.store, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        one = frame([COUNTERS, 0, counters_of(50, 32)])
+        sent, many = 0, memoryview(one * 100)
+        while select.select([], [node.socket], [], 2)[1]:
+            sent += node.socket.send(many[sent % len(one):])
+            check(sent < 64 << 20, "it reads on and on")
+        check(daemon.rss_mib() - before < 16, "memory grows", before, daemon.rss_mib())
+        database.execute("ROLLBACK")
+    node.outgoing += one[sent % len(one):] if sent % len(one) else b""
+    node.make()
+    check(node.deliver(seconds=60))
+    equal(len(daemon.nodes()[node.incarnation]["counters"]), 50)
+    daemon.stop()
+
+
+@test
+def test_many_incarnations(s):
+    """`nodes` is told as it is read, also when each of them has as long a name as there is."""
+    daemon = s.start(binary=s.plain)
+    told = counters_of(50, 32)
+    for number in range(1200):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(30)
+            sock.connect(daemon.ingest)
+            sock.sendall(hello(incarnation="%016x" % number, name="\x01" * 200))
+            sock.recv(100)
+            sock.sendall(frame([COUNTERS, 0, told]))
+            sock.recv(100)
+    before = daemon.rss_mib()
+    readers = [s.client(daemon) for _ in range(30)]
+    for reader in readers:
+        reader.send({"id": 1, "op": "nodes"})
+        check("node" in reader.line(), "it has begun")
+    check(daemon.rss_mib() - before < 40, "answers are kept in memory", before, daemon.rss_mib())
+    seen = [line["node"]["incarnation"] for line in daemon.ask({"op": "nodes"})[:-1]]
+    equal(seen, ["%016x" % number for number in range(1199, 199, -1)])
+    equal(sum("node" in reader.line() for reader in readers[:3] for _ in range(999)), 3 * 999)
+    equal(daemon.status()["store"]["incarnations"], 1200)
+    check(daemon.rss_mib() < 150, daemon.rss_mib())
+    daemon.stop()
+
+
+@test
+def test_claim_does_not_keep_the_owner_out(s):
+    """Another user says the incarnation of a node just before the node comes back: the store knows whose it is."""
+    if os.getuid() != 0:
+        return  # it takes two users
+    daemon = s.start()
+    os.chmod(s.folder, 0o755)
+    os.chmod(daemon.ingest, 0o666)
+    node = FakeNode(daemon.ingest)
+    node.make()
+    check(node.connect() and node.deliver())
+    node.close()
+    # While nothing is committed the daemon cannot know that the claim is false.
+    with contextlib.closing(sqlite3.connect(daemon.store, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        code = ("import sys; sys.path.insert(0, %r); from fake_node import *\n"
+                "node = FakeNode(%r, name='evil@h', incarnation=%r)\n"
+                "node.connect(); node.until(lambda: not node.outgoing); print('said', flush=True)\n"
+                "try: node.until(lambda: node.hello_acked); print('welcomed')\n"
+                "except Refused as refused: print(refused)\n") % (
+                    os.path.join(ROOT, "test", "e2e"), daemon.ingest, node.incarnation)
+        with subprocess.Popen(["/usr/bin/python3", "-B", "-c", code], user=NOBODY, group=NOBODY, extra_groups=[],
+                              stdout=subprocess.PIPE, text=True) as evil:
+            equal(evil.stdout.readline(), "said\n")
+            daemon.wait_log("node evil@h connected")
+            node.make()
+            check(node.connect())
+            check(node.until(lambda: not node.outgoing))
+            daemon.wait_log(r"node fake@host connected", 2)
+            database.execute("ROLLBACK")
+            check(node.deliver(), "the owner is kept out")
+            check("belongs to another user" in evil.stdout.read())
+    equal(daemon.nodes()[node.incarnation]["name"], node.name)
+    equal(len(daemon.rows()), 2)
+    daemon.stop()
+
+
+@test
+def test_log_is_harmless(s):
+    """What a node calls itself neither steers a terminal nor hides who it was."""
+    daemon = s.start()
+    names = ["a\x9b31mb", "x\u202ey", "x\u2066y", "a\u2028b", "a\nb\x1b[2J", "\u00e9" * 33 + "x", "n" * 1000,
+             "x" + "\u20ac" * 40]
+    for number, name in enumerate(names):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(30)
+            sock.connect(daemon.ingest)
+            sock.sendall(hello(name=name, host="h" * 1000 if number == 0 else name[:300], otp=name[:100]))
+            sock.recv(100)
+            sock.sendall(b"\0\0\0\0")
+            receive_all(sock)
+        daemon.wait_log("0 bytes", number + 1)
+    for line in daemon.log():
+        check(line.isprintable() and "\ufffd" not in line, "not harmless", line)
+    equal(len(daemon.logged(r"connected \(incarnation [0-9a-f]{16}, .*uid %d, made 0, first held 1\)$" % os.getuid())),
+          len(names))
+    daemon.stop()
+
+
+@test
+def test_log_is_bounded(s):
+    """A peer that is sent away again and again does not fill the disk; how much is left out is told."""
+    daemon = s.start(binary=s.plain)
+    count = 6000
+    for _ in range(count):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(30)
+            sock.connect(daemon.ingest)
+            sock.sendall(b"\0\0\0\0")
+            receive_all(sock)
+    equal(daemon.status()["ingest"]["connections_refused"], count)
+    daemon.wait_log("are left out here")
+    daemon.process.send_signal(signal.SIGTERM)
+    equal(daemon.wait(), 0)
+    left_out = sum(int(re.search(r"(\d+) lines are left out", line).group(1))
+                   for line in daemon.logged("are left out here"))
+    check(0 < len(daemon.logged("0 bytes")) < count, "all are there")
+    check(len(daemon.logged("0 bytes")) + left_out <= count + 3, left_out)
+
+
+@test
+def test_empty_lines_hold_up_nobody(s):
+    """The daemon reads a megabyte of them in no time, as it does a question between them."""
+    daemon = s.start(binary=s.plain)
+    before = daemon.cpu_seconds()
+    with s.client(daemon) as client:
+        client.send(b"\n" * (4 << 20), {"id": 1, "op": "version"}, b" \r\n" * 300000, {"id": 2, "op": "version"})
+        client.end()
+        equal([line["id"] for line in client.lines()], [1, 1, 2, 2])
+    spent = daemon.cpu_seconds() - before
+    check(spent < 1, "it takes long", spent)
+    daemon.stop()
+
+
+@test
+def test_record_of_countless_parts(s):
+    """Cutting it to size takes no time that the other nodes would wait."""
+    daemon = s.start(binary=s.plain)
+    node = FakeNode(daemon.ingest)
+    bulky = exit_record("<0.1.0>")
+    bulky["tomorrow"] = {key: "x" * 49 for key in counters_of(1100, 4)}
+    for _ in range(30):
+        node.make(bulky)
+    check(node.connect())
+    check(node.until(lambda: node.hello_acked))
+    before = daemon.cpu_seconds()
+    check(node.deliver())
+    spent = (daemon.cpu_seconds() - before) / node.made
+    check(spent < 0.03, "it takes long", spent)
+    daemon.stop()
+    with open(daemon.out, "rb") as lines:
+        for line in lines:
+            check(check_line(line)["exit"]["truncated"])
+
+
+@test
+def test_groups_are_bounded(s):
+    """Counting by long texts makes no answer that is longer than 2 MiB, and says that there is more."""
+    daemon = s.start(binary=s.plain)
+    node = FakeNode(daemon.ingest)
+    for number in range(1000):
+        record = exit_record("<0.1.0>")
+        record["exit"]["reason"] = "%04d" % number + "r" * 4000
+        node.make(record)
+    check(node.connect() and node.deliver())
+    question = {"op": "count", "by": ["exit.reason"], "limit": 10000}
+    answer = daemon.ask(question, raw=True)
+    check(2 << 20 <= len(answer) < (2 << 20) + 2 * LINE_MAX, len(answer))
+    last = daemon.ask(question)[-1]
+    equal((last["done"], last["truncated"]), (True, True))
+    check(500 < last["count"] < 600, last)
+    daemon.stop()
+
+
+@test
+def test_forged_questions(s):
+    """Whatever stands in a field is a value: it finds nothing, or is refused, and the daemon goes on."""
+    daemon, node, _ = with_records(s)
+    values = ["' OR 1=1 --", "\"; DROP TABLE exits; --", "%", "_", "*", "?1", "a@h\u0001", "\u202e", "x" * 30000,
+              "$.node", "(a+)+$" * 1000, -1, 0, 2 ** 63 - 1, -2 ** 63, True, None, [], {}, 1.5, 1e300, ["%", None],
+              [[]], "", "c1.", "c1.afffffffffffffff", "c1.d0", "c1.a" + "f" * 16, "c1.a-1", "-99999999999999999999d",
+              "-0s", "--1s", "9999-99-99T99:99:99Z", "2026-11-24T00:00:00+99:99", "now "]
+    keys = {"query": ["where", "since", "until", "order", "limit", "cursor"], "get": ["record"],
+            "why": ["pid", "name", "node"], "count": ["by", "where", "since", "until", "limit"],
+            "subscribe": ["where", "from"]}
+    number = 0
+    with s.client(daemon) as client:
+        def ask(request):
+            nonlocal number
+            number += 1
+            client.send(dict(request, id=number))
+            while True:
+                line = client.line()
+                equal(line["id"], number, request)
+                if "subscribed" in line:
+                    client.send({"id": number, "op": "unsubscribe"})
+                elif "done" in line or "error" in line:
+                    return line
+
+        for value in values:
+            for op, names in keys.items():
+                for name in names:
+                    ask({"op": op, name: value})
+                if not isinstance(value, bool):
+                    equal(ask({"op": op, "bare": value})["error"]["field"], "bare")
+            for field in ("node", "id", "exit.reason", "node.os_pid", "process.trap_exit"):
+                line = ask({"op": "query", "where": {field: value}})
+                check("error" in line or value is None or line["count"] == 0 or value in (True, 0), field, value, line)
+            echoed = daemon.ask({"op": "version", "id": value})
+            equal(echoed[-1]["id"], value if len(str(value)) < 100 else None)
+            if isinstance(value, str):
+                equal(ask({"op": "query", "where": {value: 1}})["error"]["code"], "bad_request")
+                equal(ask({"op": "count", "by": [value]})["error"]["code"], "bad_request")
+                equal(ask({"op": value})["error"]["code"], "unknown_op")
+        equal(ask({"op": "query", "where": {"id": ["x"] * 257}})["error"]["field"], "id")
+    for junk in (b"[" * 60000 + b"\n", b'{"a":' * 10000 + b"\n", b'{"op":"version","id":' + b"[" * 30000 + b"\n",
+                 b'{"op":"ver\0sion"}\n', b'{"op":"version"}\0\n', b'{"op":"version\\u0000"}\n', b'{"id":1e999}\n',
+                 b'{"id":' + b"9" * 60000 + b"}\n"):
+        equal([line["error"]["code"] for line in daemon.ask(junk)], ["bad_json"], junk[:50])
+    equal(len(daemon.rows()), 70)
+    daemon.stop()
+
+
+@test
+def test_clients_that_go_away(s):
+    """In the middle of an answer, of a question, of a subscription; the daemon keeps nothing of them."""
+    daemon, node, _ = with_records(s)
+    for turn in range(300):
+        with s.client(daemon) as client:
+            client.send(*[{"id": i, "op": ("query", "count", "subscribe", "nodes", "why")[i % 5],
+                           **({"from": "c1.a0"} if i % 5 == 2 else {"pid": "<0.7.0>"} if i % 5 == 4 else {})}
+                          for i in range(turn % 40)], b'{"op":"que'[:turn % 11])
+            if turn % 3 == 0:
+                client.end()
+            if turn % 2 and turn % 40 > 1:
+                client.line()
+    daemon.until_status(lambda status: (status["query"]["connections"], status["query"]["subscriptions"]) == (1, 0))
+    node.make()
+    check(node.deliver())
+    with s.client(daemon) as client:
+        for byte in b'{"id":1,"op":"version"}\n':
+            client.send(bytes([byte]))
+        check("version" in client.line())
+    daemon.stop()
 
 
 # ---- with valgrind ----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 # The whole way, from real nodes over the real daemon into its store and its file.
 
-NODE_TEST_DRIVER := $(B)/test/ebin/driver.beam $(B)/test/ebin/reason_tests.beam $(B)/test/ebin/testlib.beam
+NODE_TEST_DRIVER := $(B)/test/ebin/driver.beam $(B)/test/ebin/reason_tests.beam $(B)/test/ebin/storm.beam \
+	$(B)/test/ebin/testlib.beam
 
 # E2E="stopped_and_started_again_in_one_node" runs only some.
 .PHONY: test-e2e

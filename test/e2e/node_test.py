@@ -12,11 +12,12 @@ import random
 import re
 import resource
 import signal
+import subprocess
 import sys
 
 import daemon_harness
-from daemon_harness import NOBODY, check, check_line, equal, test
-from real_node import RealNode
+from daemon_harness import NOBODY, ROOT, check, check_line, equal, test
+from real_node import PATHS, RealNode
 
 ROOMY = 256 << 20  # holds all that any test makes
 SMALL = 256 << 10
@@ -418,6 +419,102 @@ def test_node_without_a_file_descriptor_to_spare(s):
     resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE, (4096, 4096))
     status, _ = accounts_agree(daemon, node)
     equal(status["lost"], 0)
+    daemon.stop()
+
+
+# ---- coroner itself is upgraded ------------------------------------------------------------------------
+#
+# Four storms of exits (test/erlang/storm.erl) rage meanwhile, and a daemon collects: none of their exits is missed or lost.
+
+BUILT = os.path.join(ROOT, "_build", "default", "lib", "coroner")
+MODULES = sorted(name[:-len(".erl")] for name in os.listdir(os.path.join(ROOT, "src")) if name.endswith(".erl"))
+VAST = 2 << 30  # the storms can be faster than the daemon
+
+
+def release_node(s, daemon):
+    """A target system with coroner in it, started as release 1. Release 2, with the next version of coroner, is there to
+    be unpacked. Returns the node and the folder of its libraries."""
+    root = s.path("root")
+    build = subprocess.run(["escript", os.path.join(ROOT, "test", "e2e", "build_release.escript"), BUILT, root,
+                            '[{ingest, "%s"}, {memory, %d}]' % (daemon.ingest, VAST)],
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                           check=False, timeout=120)
+    equal((build.returncode, build.stdout), (0, ""), "the releases cannot be built")
+    releases = os.path.join(root, "releases")
+    # Embedded, as releases are: what is not in the boot script is loaded by name.
+    node = new_node(s, command=[
+        os.path.join(root, "bin", "start_erl"), root, releases, os.path.join(releases, "start_erl.data"), "-mode", "embedded",
+        "-noshell", "-pa", PATHS[1], "-eval", "[{module, _} = code:load_file(M) || M <- [driver, storm, testlib]], driver:main()."])
+    return node, os.path.join(root, "lib")
+
+
+def libraries(node):
+    """The copies of coroner's library that are mapped into the node."""
+    with open("/proc/%d/maps" % node.process.pid) as maps:
+        return {line.split(maxsplit=5)[5].rstrip("\n") for line in maps if "coroner_nif" in line}
+
+
+def attributes(node):
+    """It still tells who killed whom."""
+    equal(node.call("begin V = testlib:spawn_waiting(), R = testlib:end_of(V, fun(P) -> exit(P, kill) end), "
+                    "{testlib:get(\"exit.source\", R), testlib:get(\"exit.confidence\", R), "
+                    "testlib:get(\"origin.by\", R) =:= testlib:text(self())} end"), ["kill", "observed", True])
+
+
+def storms_agree(daemon, node, crashed):
+    """All that was made is stored, none lost, and among it is each of the storms' exits that makes a record."""
+    status, _ = accounts_agree(daemon, node)
+    equal(status["lost"], 0)
+    equal(daemon.rows(), ids_of(status["incarnation"], status["made"]))
+    groups = daemon.ask({"op": "count", "by": ["process.initial_call"]})
+    equal([group["count"] for group in groups[:-1] if group["group"]["process.initial_call"] == "storm:member/0"], [crashed])
+
+
+@test
+def test_upgraded_by_a_release_and_back_again(s):
+    daemon = s.start(binary=s.plain)
+    node, lib = release_node(s, daemon)
+    node.until("maps:get(connected, S)")
+    incarnation, server = node.status()["incarnation"], node.call("testlib:text(whereis(coroner_server))")
+    equal(node.call('element(1, release_handler:unpack_release("coroner_test-2"))'), "ok")
+    total = 0
+    for release, patch in (("2", 1), ("1", 0)):
+        (installed, permanent), crashed = node.call(
+            'driver:in_storms(fun() -> {element(1, release_handler:install_release("%s")), '
+            'release_handler:make_permanent("%s")} end)' % (release, release), seconds=300)
+        equal((installed, permanent), ("ok", "ok"), release)
+        check(crashed > 1000, "that was no storm", crashed)
+        total += crashed
+        version = node.call("{ok, V} = application:get_key(coroner, vsn), list_to_binary(V)")
+        equal(int(version.split(".")[-1]), patch)
+        folder = os.path.join(lib, "coroner-" + version)
+        equal(libraries(node), {os.path.join(folder, "priv", "coroner_nif.so")}, "the library that is mapped")
+        equal(node.call("[{M, list_to_binary(code:which(M)), erlang:check_old_code(M)} || M <- [%s]]" % ", ".join(MODULES)),
+              [[module, os.path.join(folder, "ebin", module + ".beam"), False] for module in MODULES])
+        attributes(node)
+        status = node.status()
+        equal((status["armed"], status["trace"], status["incarnation"]), (True, "intact", incarnation))
+        equal(node.call("testlib:text(whereis(coroner_server))"), server, "it went on, upgraded")
+    storms_agree(daemon, node, total)
+    equal(node.call("application:stop(coroner)"), "ok")
+    file_agrees(daemon)
+    daemon.stop()
+
+
+@test
+def test_every_module_loaded_anew(s):
+    """As l/1 of the shell does it, each twice."""
+    daemon = s.start(binary=s.plain)
+    node = new_node(s)
+    node.start(daemon.ingest, memory=VAST)
+    reload = "_ = [{module, M} = c:l(M) || M <- [%s], _ <- [1, 2]]" % ", ".join(MODULES)
+    crashed = node.call("element(2, driver:in_storms(fun() -> %s end))" % reload, seconds=300)
+    check(crashed > 1000, "that was no storm", crashed)
+    equal(libraries(node), {os.path.join(ROOT, "priv", "coroner_nif.so")})
+    attributes(node)
+    equal(node.status()["trace"], "intact")
+    storms_agree(daemon, node, crashed)
+    file_agrees(daemon)
     daemon.stop()
 
 

@@ -14,11 +14,11 @@ PATHS = [os.path.join(ROOT, "_build", *folder) for folder in (("default", "lib",
 
 
 class RealNode:
-    def __init__(self, **popen):
+    def __init__(self, command=None, **popen):
         environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": "/nonexistent",
                        "ERL_CRASH_DUMP": "/dev/null"}
         self.process = subprocess.Popen(
-            ["erl", "-noshell", "-pa", *PATHS, "-kernel", "logger_level", "critical", "-s", "driver", "main"],
+            command or ["erl", "-noshell", "-pa", *PATHS, "-kernel", "logger_level", "critical", "-s", "driver", "main"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/", env=environment, **popen)
         self.incoming = b""
         try:

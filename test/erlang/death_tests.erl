@@ -214,7 +214,7 @@ other_end() ->
     Self = self(),
     gen_server:cast(Pid, {wait_for, Self}),
     receive {Pid, waiting} -> ok end,
-    Stopper = spawn(fun() -> catch gen_server:stop(Pid, wanted, 5000) end),
+    Stopper = spawn(fun() -> gen_server:stop(Pid, wanted, 5000) end),
     wait_until_queued(Pid, Stopper),
     Record = end_of(Pid, fun(_) -> Pid ! {Self, crash} end),
     ?FIELDS(Record, #{"exit.source" => <<"self_error">>}),
@@ -253,13 +253,19 @@ start(_, _) ->
     Inner = #{id => inner, start => {supervisor, start_link, [supervisor_for_test, {#{}, [Leaf]}]}, type => supervisor},
     supervisor:start_link({local, death_top}, supervisor_for_test, {#{}, [Inner]}).
 
-stop(_) -> ok.
+stop(_) ->
+    case persistent_term:get(?MODULE, none) of
+        none -> ok;
+        {File, Top} -> ok = file:write_file(File, term_to_binary(coroner:why(Top)), [raw])
+    end.
 
 %% --- ports ------------------------------------------------------------------------------------------------
 
 port_test_() ->
     testlib:armed([{"a port that is made to close", fun() -> port(because, <<"because">>) end},
                    {"a port that is killed", fun() -> port(kill, <<"killed">>) end},
+                   {"a port that closes with noproc is not one that was dead", fun() -> port(noproc, <<"noproc">>) end},
+                   {"nor is one that lives while its owner ends so", fun port_lives/0},
                    {"a trapped port exit", fun port_trapped/0},
                    {"the port's own end, normal, ends nobody", fun port_normal/0},
                    {"a cascade out of a port", fun port_cascade/0}]).
@@ -272,6 +278,11 @@ port_owner(Trap) ->
                         receive {'EXIT', _, Reason} -> exit(Reason); stop -> ok end
                 end),
     receive {port, Port} -> {Pid, Port} end.
+
+port_lives() ->
+    Pid = spawn(fun() -> _ = open_port({spawn, "cat"}, []), exit(noproc) end),
+    testlib:ended(Pid),
+    ?FIELDS(why(Pid), #{"exit.source" => <<"self_exit">>, "exit.confidence" => <<"observed">>}).
 
 port(Reason, Shown) ->
     {Pid, Port} = port_owner(false),
@@ -305,19 +316,81 @@ port_cascade() ->
     ?FIELDS(Record, #{"exit.source" => <<"link">>, "exit.via" => text(Pid), "origin.source" => <<"port">>,
                       "origin.port" => list_to_binary(port_to_list(Port))}).
 
+%% --- newer ways to send a signal --------------------------------------------------------------------------
+
+%% Each where this OTP has it. An alias (OTP 28 and later) is no process; that it was not given up is an inference.
+signal_test_() ->
+    testlib:armed(
+      [{"erlang:exit_signal/2", fun() -> signal(exit_signal, fun(Pid) -> [Pid, because] end, <<"observed">>) end}]
+      ++ [{"erlang:exit/3", fun() -> signal(exit, fun(Pid) -> [Pid, because, []] end, <<"observed">>) end}
+          || has(exit, 3)]
+      ++ [{"erlang:exit_signal/3", fun() -> signal(exit_signal, fun(Pid) -> [Pid, because, []] end, <<"observed">>) end}
+          || has(exit_signal, 3)]
+      ++ [{"a priority signal", fun() -> priority_signal(exit) end} || has(exit, 3)]
+      ++ [{"an alias", fun() -> signal(exit, fun alias_of/1, <<"inferred">>) end} || has(exit, 3)]
+      ++ [{"link/2", fun link_with_options/0} || has(link, 2)]).
+
+has(Function, Arity) -> erlang:function_exported(erlang, Function, Arity).
+
+signal(Function, Arguments, Confidence) ->
+    Pid = spawn(fun() -> receive {From, alias} -> From ! {alias, alias()} end, receive never -> ok end end),
+    With = Arguments(Pid),
+    Record = end_of(Pid, fun(_) -> apply(erlang, Function, With), ok end),
+    Called = iolist_to_binary(io_lib:format("erlang:~s/~b", [Function, length(With)])),
+    ?FIELDS(Record, #{"exit.source" => <<"exit_signal">>, "exit.confidence" => Confidence,
+                      "origin.by" => text(self()), "origin.by_function" => Called}).
+
+alias_of(Pid) ->
+    Pid ! {self(), alias},
+    receive {alias, Alias} -> [Alias, because] end.
+
+priority_signal(Function) ->
+    Self = self(),
+    Pid = spawn(fun() -> Alias = apply(erlang, alias, [[priority]]), Self ! {alias, Alias}, receive never -> ok end end),
+    Alias = receive {alias, A} -> A end,
+    Record = end_of(Pid, fun(_) -> apply(erlang, Function, [Alias, kill, [priority]]), ok end),
+    ?FIELDS(Record, #{"exit.source" => <<"kill">>, "exit.confidence" => <<"inferred">>, "origin.by" => text(self())}).
+
+link_with_options() ->
+    Peer = testlib:spawn_waiting(),
+    Self = self(),
+    Pid = spawn(fun() -> true = apply(erlang, link, [Peer, []]), Self ! {self(), linked}, receive never -> ok end end),
+    receive {Pid, linked} -> ok end,
+    Record = end_of(Pid, fun(_) -> Peer ! {exit, because} end),
+    ?FIELDS(Record, #{"exit.source" => <<"link">>, "exit.via" => text(Peer)}).
+
 %% --- noproc -----------------------------------------------------------------------------------------------
 
 noproc_test_() ->
-    testlib:armed([{"link/1 of a dead process", fun link_dead/0}]).
+    testlib:armed([{"link/1 of a dead process", fun() -> link_dead(0) end},
+                   {"link/1 of a dead process that had many links", fun() -> link_dead(100) end},
+                   {"link/1 of a dead process that was caught", fun link_dead_caught/0}]).
 
-link_dead() ->
-    Dead = testlib:spawn_waiting(),
+link_dead(Links) ->
+    Self = self(),
+    Dead = spawn(fun() ->
+                         Self ! {linked, [spawn_link(testlib, waiting, []) || _ <- lists:seq(1, Links)]},
+                         receive stop -> exit(stopped) end
+                 end),
+    receive {linked, Linked} -> ok end,
     Dead ! stop,
-    testlib:ended(Dead),
+    lists:foreach(fun testlib:ended/1, [Dead | Linked]),
     Pid = spawn(fun() -> receive go -> link(Dead), receive never -> ok end end end),
     Record = end_of(Pid, fun(_) -> Pid ! go end),
     ?FIELDS(Record, #{"exit.source" => <<"noproc">>, "exit.confidence" => <<"observed">>, "origin.target" => text(Dead),
                       "severity" => <<"warning">>}).
+
+%% The link is in its set for ever; but the VM's answer to it is the bare noproc.
+link_dead_caught() ->
+    Dead = testlib:spawn_waiting(),
+    Dead ! stop,
+    testlib:ended(Dead),
+    Pid = spawn(fun() ->
+                        noproc = try link(Dead) catch error:Reason -> Reason end,
+                        receive go -> gen_server:call(nobody_here, hello) end
+                end),
+    Record = end_of(Pid, fun(_) -> Pid ! go end),
+    ?FIELDS(Record, #{"exit.source" => <<"self_exit">>, "exit.confidence" => <<"observed">>}).
 
 %% --- heaps ------------------------------------------------------------------------------------------------
 
@@ -382,15 +455,12 @@ remote_test_() ->
      end}.
 
 start_nodes() ->
-    Epmd = case net_adm:names() of
-               {ok, _} -> none;
-               {error, _} -> testlib:epmd()
-           end,
+    {Epmd, Environment} = testlib:epmd(),
     Paths = [testlib:ebin(), filename:dirname(code:which(?MODULE))],
     [Armed, Other] =
         [begin
              {ok, Peer, Node} = peer:start_link(#{name => peer:random_name(), connection => standard_io, host => "127.0.0.1",
-                                                  longnames => true, args => ["-pa" | Paths]}),
+                                                  longnames => true, env => Environment, args => ["-pa" | Paths]}),
              {Peer, Node}
          end || _ <- [1, 2]],
     {Peer, _} = Armed,
@@ -441,7 +511,7 @@ remote_link({_, {_, Node}, _} = Nodes) ->
 
 erpc_kill({{Peer, Armed}, {Other, Node}, _}) ->
     Pid = peer:call(Peer, testlib, spawn_waiting, []),
-    _ = catch peer:call(Other, erpc, call, [Armed, ?MODULE, kill_from, [Pid]]),
+    true = peer:call(Other, erpc, call, [Armed, ?MODULE, kill_from, [Pid]]),
     Record = peer:call(Peer, erlang, apply, [fun() -> testlib:ended(Pid), why(Pid) end, []]),
     ?FIELDS(Record, #{"exit.source" => <<"kill">>, "exit.confidence" => <<"observed">>,
                       "origin.by_node" => atom_to_binary(Node), "origin.by_call" => <<"death_tests:kill_from/1">>}).
@@ -472,7 +542,7 @@ crasher({{Peer, _}, _, _}) ->
 
 %% --- the node ---------------------------------------------------------------------------------------------
 
-%% What a node that stops writes last: a process of its own takes the records over a pipe before the node is gone.
+%% An application of that node is told by its master that it has stopped: by then there is the record of its supervisor.
 node_stop_test_() ->
     [{Name, {timeout, 60, fun() -> node_stop(How, Wanted) end}}
      || {Name, How, Wanted} <- [{"init:stop/0", stop, #{"exit.source" => <<"node_stop">>,
@@ -480,27 +550,26 @@ node_stop_test_() ->
                                 {"SIGTERM", sigterm, #{"exit.source" => <<"node_stop">>, "origin.by_name" => <<"SIGTERM">>}}]].
 
 node_stop(How, Wanted) ->
+    File = string:trim(os:cmd("mktemp")),
     {ok, Peer, _} = peer:start(#{connection => standard_io,
                                  args => ["-pa", testlib:ebin(), filename:dirname(code:which(?MODULE))]}),
-    %% A bare process, of no application, ends when init kills all that is left; what tells of it is one that outlives it
-    %% by a moment: the victim's record is asked for by a monitor that init kills later.
-    {ok, Record} = peer:call(Peer, erlang, apply, [fun() -> node_stopping(How) end, []], 30_000),
     Monitor = monitor(process, Peer),
+    ok = peer:cast(Peer, erlang, apply, [fun() -> stop_node(How, File) end, []]),
     receive {'DOWN', Monitor, _, _, _} -> ok end,
-    ?FIELDS(Record, Wanted).
+    {ok, Written} = file:read_file(File),
+    ok = file:delete(File),
+    {ok, Record} = binary_to_term(Written),
+    ?FIELDS(Record, Wanted#{"origin.application" => <<"death_app">>}).
 
-%% The kernel application's supervisor is stopped first; the answer is given while that is going on.
-node_stopping(How) ->
+stop_node(How, File) ->
     ok = coroner:start(#{ingest => none}),
     ok = application:load({application, death_app, [{mod, {?MODULE, []}}, {applications, [kernel, stdlib]}]}),
     ok = application:start(death_app),
-    Top = whereis(death_top),
-    Monitor = monitor(process, Top),
+    persistent_term:put(?MODULE, {File, whereis(death_top)}),
     case How of
         stop -> init:stop();
         sigterm -> os:cmd("kill -TERM " ++ os:getpid())
-    end,
-    receive {'DOWN', Monitor, _, _, _} -> coroner:why(Top) end.
+    end.
 
 %% --- the gen_server and supervisor of these tests ----------------------------------------------------------
 

@@ -2,7 +2,7 @@
 %% stdout. Nothing in here waits for time to pass.
 -module(driver).
 
--export([main/0, sync/0, until/1, crash/1, storm/1, storm/2, reasons/0, hostile/0, chain/1]).
+-export([main/0, sync/0, until/1, crash/1, storm/1, storm/2, in_storms/1, reasons/0, hostile/0, chain/1]).
 
 %% @doc Evaluates a line, answers with a line, until stdin ends: then the test has, and the node ends too.
 -spec main() -> no_return().
@@ -114,6 +114,18 @@ die(1, _) -> exit(shutdown);
 die(2, Number) -> exit({shutdown, {worker, Number, <<"of no use any more">>}});
 die(3, Number) -> exit({badmatch, lists:duplicate(Number rem 50, Number)});
 die(4, _) -> receive never -> ok end.
+
+%% @doc Does something in four storms (see storm.erl) that are under way: what came of it, and how many processes of theirs
+%% ended meanwhile in a way that makes a record.
+in_storms(Do) ->
+    Storms = storm:start(4),
+    try
+        Result = Do(),
+        #{crashed := Crashed} = storm:stop(Storms),
+        {Result, Crashed}
+    after
+        _ = [exit(Storm, kill) || Storm <- Storms, unlink(Storm)]
+    end.
 
 %% @doc An exit with every reason that reason_tests knows, and one that comes over a link with it.
 %% Returns how many reasons there are.

@@ -12,20 +12,20 @@
 -define(GROWTH, 6_000_000). % bytes: in the rounds after those, a leak of 40 kilobytes a round is seen
 
 lifecycle_test_() ->
-    [{"loaded and unloaded again and again", {timeout, 120, fun rounds/0}},
-     {"reloaded while armed", {timeout, 60, fun reload/0}},
-     {"another copy of the library takes over", {timeout, 60, fun another_copy/0}},
-     {"another copy takes over and fails", {timeout, 60, fun copy_fails/0}},
-     {"the daemon and a wait outlive the library's old copy", {timeout, 60, fun copy_and_daemon/0}},
-     {"unloaded while armed", {timeout, 60, fun unload_armed/0}},
-     {"unloaded while armed, and noticed by itself", {timeout, 60, fun unload_noticed/0}},
-     {"unloaded while armed, then stopped", {timeout, 60, fun unload_and_stop/0}},
-     {"the server is killed", {timeout, 60, fun kill_server/0}},
-     {"the server is killed too often", {timeout, 60, fun kill_server_often/0}},
-     {"the supervisor is killed", {timeout, 60, fun kill_supervisor/0}},
-     {"all are killed", {timeout, 60, fun kill_all/0}},
-     {"started and stopped by fifty at once", {timeout, 60, fun races/0}},
-     {"a start waits for another's", {timeout, 60, fun concurrent_starts/0}},
+    [{"loaded and unloaded again and again", {timeout, 300, fun rounds/0}},
+     {"reloaded while armed", {timeout, 300, fun reload/0}},
+     {"another copy of the library takes over", {timeout, 300, fun another_copy/0}},
+     {"another copy takes over and fails", {timeout, 300, fun copy_fails/0}},
+     {"the daemon and a wait outlive the library's old copy", {timeout, 300, fun copy_and_daemon/0}},
+     {"unloaded while armed", {timeout, 300, fun unload_armed/0}},
+     {"unloaded while armed, and noticed by itself", {timeout, 300, fun unload_noticed/0}},
+     {"unloaded while armed, then stopped", {timeout, 300, fun unload_and_stop/0}},
+     {"the server is killed", {timeout, 300, fun kill_server/0}},
+     {"the server is killed too often", {timeout, 300, fun kill_server_often/0}},
+     {"the supervisor is killed", {timeout, 300, fun kill_supervisor/0}},
+     {"all are killed", {timeout, 300, fun kill_all/0}},
+     {"started and stopped by fifty at once", {timeout, 300, fun races/0}},
+     {"a start waits for another's", {timeout, 300, fun concurrent_starts/0}},
      {"starting is idempotent", fun idempotent/0},
      {"bad options are named", fun bad_options/0},
      {"as an application", fun application/0},
@@ -451,7 +451,7 @@ races() ->
                   Turns = fun() -> [case rand:uniform(2) of
                                         1 -> coroner:start(#{ingest => none});
                                         2 -> coroner:stop()
-                                    end || _ <- lists:seq(1, 10)]
+                                    end || _ <- lists:seq(1, 5)]
                           end,
                   Results = storm:with(1, fun() -> all_at_once(50, Turns) end),
                   ?assertEqual([ok], lists:usort(lists:append(Results))),
@@ -579,7 +579,7 @@ exit_test_() ->
     None = "#{ingest => none}",
     Nowhere = "#{ingest => \"/nowhere/there\"}",
     Storm = "storm:start(4), ",
-    [{Name, {timeout, 60, fun() ->
+    [{Name, {timeout, 300, fun() ->
                                   ends_cleanly(["-eval", "ok = coroner:start(" ++ Options ++ "), " ++ End ++ "."])
                           end}}
      || {Name, Options, End} <-
@@ -592,8 +592,8 @@ exit_test_() ->
              {"halt/0 by another process", None, "spawn(fun() -> halt() end)"},
              {"halt/2 without flushing", None, Storm ++ "erlang:halt(0, [{flush, false}])"},
              {"SIGTERM in a storm", None, Storm ++ "os:cmd(\"kill -TERM \" ++ os:getpid())"}]]
-        ++ [{"-s init stop", {timeout, 60, fun() -> ends_cleanly(["-eval", "ok = coroner:start().", "-s", "init", "stop"]) end}},
-            {"the end of a script", {timeout, 60, fun script/0}}].
+        ++ [{"-s init stop", {timeout, 300, fun() -> ends_cleanly(["-eval", "ok = coroner:start().", "-s", "init", "stop"]) end}},
+            {"the end of a script", {timeout, 300, fun script/0}}].
 
 ends_cleanly(Arguments) ->
     in_folder(fun(Folder) ->

@@ -19,6 +19,13 @@ RUN_SUITES = erl -noshell +P 2000000 -pa $(APP)/ebin $(1) -kernel logger_level c
 test-erlang: all $(ERL_TEST_BEAMS)
 	@$(call RUN_SUITES,$(B)/test/ebin)
 
+# Random trees of processes, long enough to meet what is rare. TREE_SEED=N makes the trees of an earlier run.
+TREE_EXITS_LONG := 200000
+
+.PHONY: test-tree
+test-tree:
+	@TREE_EXITS=$${TREE_EXITS:-$(TREE_EXITS_LONG)} $(MAKE) --no-print-directory test-erlang SUITES=tree_tests
+
 # The same suites on the OTPs that no package of this machine's has: 27 and 29, each in a root of its own, two at a
 # time. What is loaded there is what was built here, as users do; only the tests are compiled anew, because what a
 # compiler makes of them need not load on a later OTP. MATRIX="27" runs only one.
@@ -38,11 +45,18 @@ test-matrix: all matrix-deps
 $(MATRIX:%=matrix-otp%): matrix-otp%:
 	@rm -rf $(B)/matrix/$*; mkdir -p $(B)/matrix/$*; echo "0 passed, 1 failed" >$(B)/matrix/$*/counts; \
 	root=$$(scripts/otp_root.sh $*) && \
-	scripts/in_root.sh "$$root" erlc +debug_info +nowarn_export_all -o $(B)/matrix/$* $(ERL_TESTS) && { \
-	    scripts/in_root.sh "$$root" $(call RUN_SUITES,$(B)/matrix/$*) 2>&1 | tee $(B)/matrix/$*/log | \
+	scripts/in_root.sh "$$root" erlc +debug_info +nowarn_export_all +nowarn_deprecated_catch -o $(B)/matrix/$* $(ERL_TESTS) && { \
+	    scripts/in_root.sh "$$root" env TREE_SEED=$(TREE_SEED) TREE_EXITS=$(or $(TREE_EXITS),$(TREE_EXITS_LONG)) \
+	        $(call RUN_SUITES,$(B)/matrix/$*) 2>&1 | tee $(B)/matrix/$*/log | \
 	        sed -u -E 's/^(ok|not ok) /&otp$*./; s/^[0-9]+ passed/otp$*: &/'; \
 	    status=$${PIPESTATUS[0]}; \
 	    grep -E '^[0-9]+ passed, [0-9]+ failed$$' $(B)/matrix/$*/log | tail -n 1 >$(B)/matrix/$*/found; \
 	    if [ -s $(B)/matrix/$*/found ]; then mv $(B)/matrix/$*/found $(B)/matrix/$*/counts; fi; \
 	    [ "$$status" = 0 ]; \
 	} || { echo "not ok otp$*: it failed"; exit 1; }
+
+# Storms for a minute, with coroner started and stopped in the middle of them; the suite does the same for a few seconds.
+STORM_SECONDS ?= 60
+.PHONY: test-storm
+test-storm: all $(ERL_TEST_BEAMS)
+	@STORM_SECONDS=$(STORM_SECONDS) $(MAKE) --no-print-directory test-erlang SUITES=storm_tests

@@ -16,6 +16,8 @@ sharing_test_() ->
                    {"new processes taken over", armed(fun new_taken/0)},
                    {"the flags of ports taken off", armed(fun ports/0)},
                    {"processes of another tool", armed(fun foreign/0)},
+                   {"a tool that traces all", armed(fun all_foreign/0)},
+                   {"processes of another tool that live for a moment", armed(fun foreign_dead/0)},
                    {"any pattern taken off", armed(fun patterns/0)},
                    {"a pattern that another tool holds", armed(fun pattern_held/0)},
                    {"dbg", armed(fun dbg/0)},
@@ -123,6 +125,42 @@ foreign() ->
     leave(Tool),
     #{trace := intact, foreign := 0, gaps := 0} = coroner:status(),
     is_whole().
+
+%% While it does, nothing can be taken back, and so nothing is asked anew.
+all_foreign() ->
+    Many = [testlib:spawn_waiting() || _ <- lists:seq(1, 2000)],
+    ok = coroner:pause(),
+    Tool = elsewhere(fun() -> erlang:trace(all, true, [procs]) end),
+    {error, {disarmed, _}} = coroner:resume(),
+    _ = check(), % a tick may have come in between
+    ?assert(reductions(fun check/0) < 20_000),
+    leave(Tool),
+    #{trace := intact, foreign := 0, gaps := 1} = check(),
+    is_whole(),
+    [Pid ! stop || Pid <- Many].
+
+foreign_dead() ->
+    ok = coroner:stop(),
+    Many = [testlib:spawn_waiting() || _ <- lists:seq(1, 2000)],
+    [Lives, Dies] = Theirs = [testlib:spawn_waiting(), testlib:spawn_waiting()],
+    Tool = elsewhere(fun() -> [erlang:trace(Pid, true, [procs]) || Pid <- Theirs] end),
+    ok = coroner:start(#{ingest => none}),
+    Dies ! stop,
+    testlib:ended(Dies),
+    %% Of so many looks one is at all; the clock looks, too.
+    Costs = [reductions(fun check/0) || _ <- lists:seq(1, 8)],
+    ?assert(length([Cost || Cost <- Costs, Cost > 20_000]) =< 2),
+    leave(Tool),
+    #{trace := intact, foreign := 0} = check(),
+    is_whole(),
+    [Pid ! stop || Pid <- [Lives | Many]].
+
+%% What the server does for it.
+reductions(Do) ->
+    {reductions, Before} = process_info(whereis(coroner_server), reductions),
+    _ = Do(),
+    {reductions, After} = process_info(whereis(coroner_server), reductions),
+    After - Before.
 
 patterns() ->
     lists:foreach(

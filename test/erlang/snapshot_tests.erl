@@ -14,9 +14,9 @@ snapshot_test_() ->
     [{"a varied population", {timeout, 60, fun population/0}},
      {"a process with 100,000 links", {timeout, 60, fun many_links/0}},
      {"a start amidst storms", {timeout, 60, fun storms/0}},
-     {"what is born and linked later joins in", fun joins/0},
-     {"processes that another tool traces are left to it", fun foreign/0},
-     {"the first second is marked", fun first_second/0}].
+     {"what is born and linked later joins in", {timeout, 60, fun joins/0}},
+     {"processes that another tool traces are left to it", {timeout, 60, fun foreign/0}},
+     {"the first second is marked", {timeout, 60, fun first_second/0}}].
 
 armed(Options, Do) ->
     ok = coroner:start(maps:merge(#{ingest => none}, Options)),

@@ -24,6 +24,7 @@ source_test_() ->
        {"a gen_server that crashes", fun gen_server_crashes/0},
        {"error", fun self_error/0},
        {"error of a BIF", fun self_error_bif/0},
+       {"error(shutdown) is an error", fun self_error_shutdown/0},
        {"throw", fun self_throw/0},
        {"normal", fun normal/0},
        {"link", fun link/0},
@@ -37,6 +38,7 @@ source_test_() ->
        {"unknown", fun unknown/0},
        {"names, ancestors, parent, age", fun identity/0},
        {"an erpc worker that answered is no crash", fun rpc_worker/0},
+       {"normal to another", fun normal_to_another/0},
        {"a kill of a dead pid", fun kill_dead/0}]).
 
 %% Who calls, and from which line, is what these are for.
@@ -173,6 +175,10 @@ self_error_bif() ->
     Record = end_of(Pid, fun(P) -> P ! go end),
     ?SOURCE(<<"self_error">>, Record),
     ?assertMatch(<<"{badarg,[{erlang,binary_to_atom,[", _/binary>>, get("exit.reason", Record)).
+
+self_error_shutdown() ->
+    ?SOURCE(<<"self_error">>, end_of(testlib:spawn_waiting(), fun(P) -> P ! {error, shutdown} end)),
+    ?SOURCE(<<"self_exit">>, end_of(testlib:spawn_waiting(), fun(P) -> P ! {exit, {shutdown, []}} end)).
 
 self_throw() ->
     Record = end_of(testlib:spawn_waiting(), fun(P) -> P ! {throw, ball} end),
@@ -324,6 +330,18 @@ rpc_worker() ->
     Record = why(Worker),
     ?SOURCE(<<"normal">>, Record),
     ?assertEqual(undefined, get("id", Record)). % counted, not recorded
+
+%% exit(Pid, normal) does nothing to another, however often.
+normal_to_another() ->
+    Self = self(),
+    Pid = spawn(fun() -> testlib:waiting() end),
+    %% Not by its parent.
+    Done = spawn(fun() -> [exit(Pid, normal) || _ <- lists:seq(1, 40)], Self ! {self(), done} end),
+    receive {Done, done} -> ok end,
+    Record = end_of(Pid, fun(P) -> exit(P, stop_it) end),
+    ?SOURCE(<<"exit_signal">>, Record),
+    ?assertEqual(<<"observed">>, get("exit.confidence", Record)),
+    ?assertNotEqual(true, get("exit.evidence_lost", Record)).
 
 kill_dead() ->
     Dead = testlib:spawn_waiting(),

@@ -13,7 +13,11 @@ armed(Options, Tests) ->
     {setup,
      fun() -> ok = coroner:start(maps:merge(#{ingest => none}, Options)) end,
      fun(_) -> ok = coroner:stop() end,
-     Tests}.
+     [patient(Test) || Test <- Tests]}.
+
+%% EUnit gives a test five seconds: on a machine that is busy with others that is a guess.
+patient({Name, Fun}) when is_function(Fun, 0) -> {Name, {timeout, 60, Fun}};
+patient(Test) -> Test.
 
 start_armed() ->
     ok = coroner:start(#{ingest => none}).
@@ -98,11 +102,16 @@ peer(Arguments) ->
                                           args => ["-pa", ebin(), filename:dirname(code:which(?MODULE)) | Arguments]}),
     Peer.
 
-%% @doc An epmd for nodes of ours, where there is none. It ends with epmd_stop/1.
+%% @doc An epmd of our own, on a port of its own: {Epmd, what peer needs in its `env'}. It ends with epmd_stop/1.
 epmd() ->
+    %% A port that was free a moment ago.
+    {ok, Socket} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]),
+    {ok, Number} = inet:port(Socket),
+    ok = gen_tcp:close(Socket),
     Port = open_port({spawn_executable, os:find_executable("epmd")},
-                     [{args, ["-d", "-d", "-address", "127.0.0.1"]}, stderr_to_stdout, {line, 256}, exit_status]),
-    await_epmd(Port).
+                     [{args, ["-d", "-d", "-address", "127.0.0.1", "-port", integer_to_list(Number)]}, stderr_to_stdout,
+                      {line, 256}, exit_status]),
+    {await_epmd(Port), [{"ERL_EPMD_PORT", integer_to_list(Number)}]}.
 
 await_epmd(Port) ->
     receive
@@ -115,8 +124,6 @@ await_epmd(Port) ->
             error({epmd, Status})
     end.
 
-epmd_stop(none) ->
-    ok;
 epmd_stop(Port) ->
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
     _ = os:cmd("kill " ++ integer_to_list(Pid)),

@@ -62,11 +62,12 @@ static void json_string(FILE *out, const char *bytes, size_t length)
 
 static void json(FILE *out, const cbor_item_t *item, unsigned depth)
 {
-    uint64_t seen = 0;
+    bool seen[sizeof(key_names) / sizeof(key_names[0])] = {false};
 
     assert_true(depth <= WIRE_DEPTH_MAX);
     switch (cbor_typeof(item)) {
     case CBOR_TYPE_UINT:
+        assert_true(cbor_get_int(item) <= INT64_MAX);
         if (cbor_get_int(item) < UINT64_C(1) << 53)
             fprintf(out, "%" PRIu64, cbor_get_int(item));
         else
@@ -90,8 +91,8 @@ static void json(FILE *out, const cbor_item_t *item, unsigned depth)
             uint64_t key = decode_uint(cbor_map_handle(item)[i].key);
 
             assert_in_range(key, 1, sizeof(key_names) / sizeof(key_names[0]) - 1);
-            assert_false(seen & UINT64_C(1) << key); /* no key twice */
-            seen |= UINT64_C(1) << key;
+            assert_false(seen[key]); /* no key twice */
+            seen[key] = true;
             fprintf(out, "%c\"%s\":", i == 0 ? '{' : ',', key_names[key]);
             json(out, cbor_map_handle(item)[i].value, depth + 1);
         }

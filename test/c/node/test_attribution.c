@@ -292,6 +292,27 @@ static void a_trapped_exit_is_inferred(void **state)
           AMBIGUOUS(EXIT_SIGNAL, 1),
           .listed = 2,
           .list = {OF(EXIT_SIGNAL, 1), OF(LINK_TRAPPED, 0)}},
+         {.what = "an error of its own like one that it trapped",
+          .exit = {ERROR, .trapping = true},
+          .evidence = {{TRAPPED, ERROR, AGO(2 * S)}},
+          .count = 1,
+          AMBIGUOUS(LINK_TRAPPED, 0),
+          .listed = 2,
+          .list = {OF(LINK_TRAPPED, 0), OF(SELF_ERROR, NONE)}},
+         {.what = "a port's exit that it trapped then",
+          .exit = {BOOM},
+          .evidence = {{.kind = EVIDENCE_PORT, BOOM, AGO(2 * S)}, {EXIT, BOOM, AGO(S)}},
+          .count = 2,
+          INFERRED(PORT, 0)},
+         {.what = "of several it may be none: what it said itself is listed as well",
+          .exit = {KILLED, .trapping = true},
+          .evidence = {{TRAPPED, KILLED, AGO(9 * S)},
+                       {TRAPPED, KILLED, AGO(5 * S)},
+                       {RAISE, KILLED, AGO(S)}},
+          .count = 3,
+          AMBIGUOUS(LINK_TRAPPED, 1),
+          .listed = 3,
+          .list = {OF(LINK_TRAPPED, 1), OF(LINK_TRAPPED, 0), OF(SELF_EXIT, 2)}},
          {.what = "it said so itself, with the same reason: why, the message tells",
           .exit = {BOOM, .trapping = true},
           .evidence = {{TRAPPED, BOOM, AGO(2 * S)}, {EXIT, BOOM, AGO(S)}},
@@ -470,6 +491,33 @@ static void what_a_stack_proves(void **state)
           AMBIGUOUS(LINK_TRAPPED, 0),
           .listed = 2,
           .list = {OF(LINK_TRAPPED, 0), OF(EXIT_SIGNAL, 1)}},
+         {.what = "the parent's exit or the kill that followed: not its own doing",
+          .exit = {KILLED, .trapping = true},
+          .evidence = {{TRAPPED, .is_parent = true, KILLED, AGO(4 * S)},
+                       {TRAPPED, KILLED, AGO(3 * S)},
+                       {KILLER, AGO(2 * S)},
+                       {RAISE, .from_parent = true, KILLED, AGO(S)}},
+          .count = 4,
+          AMBIGUOUS(LINK_TRAPPED, 0),
+          .listed = 2,
+          .list = {OF(LINK_TRAPPED, 0), OF(KILL, 2)}},
+         {.what = "a trapped exit that it may have followed, or a kill",
+          .exit = {KILLED, .trapping = true},
+          .evidence = {{TRAPPED, KILLED, AGO(3 * S)}, {KILLER, AGO(S)}, {EXIT, KILLED, AGO(2 * S)}},
+          .count = 3,
+          AMBIGUOUS(KILL, 1),
+          .listed = 3,
+          .list = {OF(KILL, 1), OF(LINK_TRAPPED, 0), OF(SELF_EXIT, 2)}},
+         {.what = "one without a link is its own parent",
+          .exit = {BOOM, .trapping = true},
+          .evidence = {{SIGNAL, .is_parent = true, BOOM, AGO(3 * S)},
+                       {SIGNAL, .is_self = true, BOOM, AGO(2 * S)},
+                       {TRAPPED, BOOM, AGO(2 * S)},
+                       {RAISE, .from_parent = true, BOOM, AGO(S)}},
+          .count = 4,
+          AMBIGUOUS(SELF_EXIT, 1),
+          .listed = 2,
+          .list = {OF(SELF_EXIT, 1), OF(EXIT_SIGNAL, 0)}},
          {.what = "no evidence of the parent's: then what there is",
           .exit = {BOOM, .trapping = true},
           .evidence = {{TRAPPED, BOOM, AGO(2 * S)}, {RAISE, .from_parent = true, BOOM, AGO(S)}},
@@ -540,6 +588,42 @@ static void shutdown_and_normal_one_may_choose(void **state)
           .evidence = {{SIGNAL, SHUTDOWN, AGO(S)}},
           .count = 1,
           OBSERVED(EXIT_SIGNAL, 0)});
+}
+
+/* What the fuzzer found: evidence that no caller gives today, and some that one may. */
+static void what_a_fuzzer_found(void **state)
+{
+    struct exit_facts early = {BOOM, .trapping = true, .time_ns = 5};
+    struct evidence_facts late = {TRAPPED, BOOM, .time_ns = UINT64_MAX};
+
+    /* What comes after the exit is no cause, also where the clock's numbers meet. */
+    assert_int_equal(attribute(&early, &late, 1).source, CORONER_SOURCE_UNKNOWN);
+    PLAY({.what = "sent as something that there is no name for",
+          .exit = {BOOM},
+          .evidence = {{SIGNAL, BOOM, .as = CORONER_SOURCE_COUNT, AGO(S)}},
+          .count = 1,
+          OBSERVED(EXIT_SIGNAL, 0)},
+         {.what = "the parent's request to stop, where the stack shows the parent and a request",
+          .exit = {BOOM, .trapping = true},
+          .evidence = {{.kind = EVIDENCE_STOP, BOOM, .is_parent = true, AGO(2 * S)},
+                       {RAISE, BOOM, .from_parent = true, .from_stop = true, AGO(S)}},
+          .count = 2,
+          OBSERVED(STOP_REQUEST, 0)},
+         {.what = "shutdown that it sent itself and trapped: its own doing, not twice",
+          .exit = {SHUTDOWN, .trapping = true},
+          .evidence = {{SIGNAL, SHUTDOWN, .is_self = true, AGO(S)}},
+          .count = 1,
+          INFERRED(SELF_EXIT, 0)},
+         {.what = "of two findings of a large heap the last",
+          .exit = {KILLED},
+          .evidence = {{.kind = EVIDENCE_HEAP, AGO(2 * S)}, {.kind = EVIDENCE_HEAP, AGO(S)}},
+          .count = 2,
+          OBSERVED(MAX_HEAP_SIZE, 1)},
+         {.what = "in any order",
+          .exit = {KILLED},
+          .evidence = {{.kind = EVIDENCE_HEAP, AGO(S)}, {.kind = EVIDENCE_HEAP, AGO(2 * S)}},
+          .count = 2,
+          OBSERVED(MAX_HEAP_SIZE, 0)});
 }
 
 static void what_the_shape_alone_tells(void **state)
@@ -693,25 +777,53 @@ static struct verdict restated(const struct exit_facts *exit, const struct evide
 
         qsort(ended, ends, sizeof(*ended), by_time);
         own_first = own.evidence != NONE && own.time_ns > ended[0].time_ns;
+        if (!own_first)
+            for (size_t i = 0; i < ends; i++)
+                list[listed++] = ended[i];
+        if (own.evidence != NONE) {
+            /* What it trapped and may have followed; and its own word, unless the stack shows that it did. */
+            bool of_parent = false;
+
+            qsort(prompted, prompts, sizeof(*prompted), by_time_latest);
+            for (size_t i = 0; i < prompts; i++)
+                of_parent = of_parent || all[prompted[i].evidence].is_parent ||
+                            all[prompted[i].evidence].is_self;
+            of_parent = of_parent && all[own.evidence].from_parent;
+            for (size_t i = 0; i < prompts; i++)
+                if (!of_parent || all[prompted[i].evidence].is_parent ||
+                    all[prompted[i].evidence].is_self)
+                    list[listed++] = prompted[i];
+            if (!of_parent)
+                list[listed++] = own;
+        }
         if (own_first)
-            list[listed++] = own;
-        for (size_t i = 0; i < ends; i++)
-            list[listed++] = ended[i];
-        if (own.evidence != NONE && !own_first)
-            list[listed++] = own;
+            for (size_t i = 0; i < ends; i++)
+                list[listed++] = ended[i];
     } else if (prompts > 0) {
         bool proven = own.evidence != NONE && all[own.evidence].from_parent, of_parent = false;
 
         qsort(prompted, prompts, sizeof(*prompted), by_time_latest);
         for (size_t i = 0; i < prompts; i++)
-            of_parent = of_parent || all[prompted[i].evidence].is_parent;
+            of_parent = of_parent || all[prompted[i].evidence].is_parent ||
+                        all[prompted[i].evidence].is_self;
         /* That it was the parent proves something where there is anything of the parent's. */
         proven = certain = proven && of_parent;
         for (size_t i = 0; i < prompts; i++)
-            if (!proven || all[prompted[i].evidence].is_parent)
+            if (!proven || all[prompted[i].evidence].is_parent ||
+                all[prompted[i].evidence].is_self)
                 list[listed++] = prompted[i];
-        if (!proven && (exit->shape == REASON_SHUTDOWN || exit->shape == REASON_NORMAL))
-            list[listed++] = own;
+        bool is_free = exit->shape == REASON_SHUTDOWN || exit->shape == REASON_NORMAL;
+
+        if (!proven && (is_free || (own.evidence == NONE && own.source != CORONER_SOURCE_SELF_EXIT) ||
+                        (listed > 1 && own.evidence != NONE))) {
+            bool again = false;
+
+            /* A message that it sent itself is its own doing already. */
+            for (size_t i = 0; i < listed; i++)
+                again = again || (own.evidence == NONE && list[i].source == own.source);
+            if (!again)
+                list[listed++] = own;
+        }
     } else if (own.evidence != NONE || own.source != CORONER_SOURCE_SELF_EXIT) {
         list[listed++] = own;
     }
@@ -842,6 +954,7 @@ int main(void)
         TEST(evidence_lost_leaves_no_certainty),
         TEST(what_a_stack_proves),
         TEST(shutdown_and_normal_one_may_choose),
+        TEST(what_a_fuzzer_found),
         TEST(what_the_shape_alone_tells),
         TEST(random_evidence_agrees_with_the_rules_restated),
         TEST(any_amount_of_evidence),

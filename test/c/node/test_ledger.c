@@ -263,6 +263,34 @@ static void the_oldest_evidence_makes_room_and_leaves_a_mark(void **state)
     assert_in_range(entry->evicted_s, LEDGER_EVIDENCE + 3, LEDGER_EVIDENCE + 4);
     entry_free(entry);
 
+    /* A kill stays, however many others come between it and the end. */
+    born(ledger, pid);
+    assert_true(leave(ledger, pid, EVIDENCE_SIGNAL, fake_pid(2), 1));
+    for (uint64_t mark = 2; mark <= LEDGER_EVIDENCE + 3; mark++) {
+        struct evidence *kill = evidence_new(EVIDENCE_SIGNAL, mark);
+
+        assert_non_null(kill);
+        kill->from = fake_pid(3);
+        kill->print.hash = mark;
+        kill->is_kill = mark == 3;
+        assert_true(ledger_evidence(ledger, pid, kill));
+    }
+    entry = EXIT_WITH(ledger, pid, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 3);
+    entry_free(entry);
+    /* Of kills alone, the oldest goes. */
+    born(ledger, pid);
+    for (uint64_t mark = 1; mark <= LEDGER_EVIDENCE + 1; mark++) {
+        struct evidence *kill = evidence_new(EVIDENCE_SIGNAL, mark);
+
+        assert_non_null(kill);
+        kill->from = fake_pid(3);
+        kill->print.hash = mark;
+        kill->is_kill = true;
+        assert_true(ledger_evidence(ledger, pid, kill));
+    }
+    entry = EXIT_WITH(ledger, pid, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2);
+    entry_free(entry);
+
     /* A trapped exit that takes the place of its own link's evidence needs no room. */
     born(ledger, pid);
     leave(ledger, pid, EVIDENCE_LINKED, fake_pid(2), 1);
@@ -811,6 +839,51 @@ static void shards_tell_whom_they_have(void **state)
     ledger_free(ledger);
 }
 
+/* Whatever way the evidence goes, it is counted once; while there is none no garbage collection is looked at. */
+static void a_heap_too_large_is_counted_until_it_goes(void **state)
+{
+    struct ledger *ledger = open_ledger();
+    uint64_t mark = 1;
+
+    (void)state;
+    born(ledger, fake_pid(1));
+    assert_false(ledger_has_heaps(ledger));
+    assert_false(leave(ledger, fake_pid(2), EVIDENCE_HEAP, fake_pid(2), mark++)); /* nobody */
+    assert_false(ledger_has_heaps(ledger));
+
+    assert_true(leave(ledger, fake_pid(1), EVIDENCE_HEAP, fake_pid(1), mark++));
+    assert_true(ledger_has_heaps(ledger));
+    assert_true(ledger_heap_survived(ledger, fake_pid(1)));
+    assert_false(ledger_heap_survived(ledger, fake_pid(1)));
+    assert_false(ledger_has_heaps(ledger));
+
+    /* It makes room. */
+    assert_true(leave(ledger, fake_pid(1), EVIDENCE_HEAP, fake_pid(1), mark++));
+    for (int i = 0; i < LEDGER_EVIDENCE; i++)
+        assert_true(leave(ledger, fake_pid(1), EVIDENCE_SIGNAL, fake_pid(3), mark++));
+    assert_false(ledger_has_heaps(ledger));
+    ledger_drop(ledger, fake_pid(1));
+
+    /* The process exits, ends unseen, is found under the pid of a new one. */
+    born(ledger, fake_pid(1));
+    assert_true(leave(ledger, fake_pid(1), EVIDENCE_HEAP, fake_pid(1), mark++));
+    entry_free(ledger_exit(ledger, fake_pid(1)));
+    assert_false(ledger_has_heaps(ledger));
+    born(ledger, fake_pid(1));
+    assert_true(leave(ledger, fake_pid(1), EVIDENCE_HEAP, fake_pid(1), mark++));
+    born(ledger, fake_pid(1));
+    assert_false(ledger_has_heaps(ledger));
+    assert_true(leave(ledger, fake_pid(1), EVIDENCE_HEAP, fake_pid(1), mark++));
+    ledger_drop(ledger, fake_pid(1));
+    assert_false(ledger_has_heaps(ledger));
+
+    born(ledger, fake_pid(1));
+    assert_true(leave(ledger, fake_pid(1), EVIDENCE_HEAP, fake_pid(1), mark++));
+    ledger_close(ledger);
+    assert_false(ledger_has_heaps(ledger));
+    ledger_free(ledger);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -832,6 +905,7 @@ int main(void)
         TEST(names_and_flags_race_with_their_snapshot),
         TEST(a_renewed_entry_is_completed_again),
         TEST(shards_tell_whom_they_have),
+        TEST(a_heap_too_large_is_counted_until_it_goes),
         TEST(quiet_ends_are_remembered_for_a_while),
         TEST(without_memory_it_is_incomplete_and_says_so),
     };

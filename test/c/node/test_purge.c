@@ -224,6 +224,23 @@ static void a_call_leads_to_one_request(void **state)
     stage_free(&stage);
 }
 
+static void behind_a_worker_of_rpc_stands_its_node(void **state)
+{
+    struct stage stage = stage_new();
+    struct act *act;
+
+    (void)state;
+    ledger_spawned(stage.ledger, &(struct birth){.pid = fake_pid(1),
+                                                 .parent = fake_atom("other@host"),
+                                                 .flags = ENTRY_REMOTE});
+    purge_begin(stage.purge, stage.ledger, stage.module, fake_pid(1), OPERATION_PURGE);
+    act = purge_behind(stage.purge, PURGER);
+    assert_int_equal(act->by.pid, fake_pid(1));
+    assert_int_equal(act->by_node, fake_atom("other@host"));
+    act_drop(act);
+    stage_free(&stage);
+}
+
 static void an_inner_call_is_the_outer_ones(void **state)
 {
     struct stage stage = stage_new();
@@ -289,6 +306,7 @@ int main(void)
         TEST(nobody_kills_before_and_after),      TEST(behind_code_server_stands_the_requester),
         TEST(who_asks_the_purger_himself),        TEST(load_purge_and_on_load),
         TEST(a_purge_is_of_the_newest_request),   TEST(a_call_leads_to_one_request),
+        TEST(behind_a_worker_of_rpc_stands_its_node),
         TEST(an_inner_call_is_the_outer_ones),    TEST(what_is_too_old_is_overwritten),
         TEST(without_memory_a_purge_is_a_kill),
     };

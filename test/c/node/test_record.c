@@ -3,6 +3,7 @@
 #include "decode.h"
 #include "names_fake.h"
 #include "record.h"
+#include "supervision.h"
 #include "wire.h"
 
 #define INCARNATION "6a1f0c2be5d94c11"
@@ -410,6 +411,38 @@ static void every_source_has_a_record(void **state)
     intern_free(intern);
 }
 
+/*
+ * A supervisor may give up on a child that it could not start again, which then has no pid, and its children may have any integer
+ * as their time limit: the daemon refuses a frame with one of 2^63.
+ */
+static void a_child_without_pid_and_any_time_limit(void **state)
+{
+    struct intern *intern = intern_new();
+    struct record *record = record_new();
+    cbor_item_t *item, *origin;
+
+    (void)state;
+    record->source = CORONER_SOURCE_SUPERVISOR_SHUTDOWN;
+    record->shape = REASON_SHUTDOWN;
+    record->who.pid = fake_pid(1);
+    record->act = act_new();
+    record->act->by = (struct who){.pid = fake_pid(2), .name = fake_atom("sup")};
+    record->act->supervision = memory_zalloc(sizeof(*record->act->supervision));
+    atomic_init(&record->act->supervision->holders, 1);
+    record->act->supervision->why = WHY_INTENSITY;
+    record->act->supervision->timeout_ms = UINT64_C(1) << 63;
+    item = encoded(record, intern);
+    origin = decode_at(item, WIRE_KEY_origin);
+    assert_true(decode_is(decode_at(item, WIRE_KEY_message),
+                          "<0.1.0> exited shutdown: shut down by its supervisor sup <0.2.0>, having restarted too "
+                          "often; the last to end was a process that was not seen"));
+    assert_null(decode_at(origin, WIRE_KEY_sibling));
+    assert_int_equal(decode_uint(decode_at(origin, WIRE_KEY_timeout_ms)), INT64_MAX);
+    cbor_decref(&item);
+    record_drop(record);
+    intern_free(intern);
+}
+
 /* --- records that want to be too large
  * ---------------------------------------------------------------- */
 
@@ -434,6 +467,7 @@ struct cast {
     const char *text_piece; /* the reason, the lines of the stack and the files are made of this */
     uint32_t ancestors, hops, lines, candidates;
     bool candidates_are_peers, ancestors_are_pids;
+    bool everything; /* each candidate is a peer, an act and a detail at once, each act a supervisor's */
     size_t reason;
     uint8_t source;
 };
@@ -459,6 +493,26 @@ static struct record *hostile(struct intern *intern, const struct cast *cast)
     record->act->function = call;
     record->act->module = atom;
     record->act->operation = OPERATION_ON_LOAD;
+    if (cast->everything) {
+        struct supervision *supervision = memory_zalloc(sizeof(*supervision));
+
+        *supervision = (struct supervision){.holders = 1,
+                                            .why = WHY_TERMINATE_CHILD,
+                                            .child = text_new(file, strlen(file) < 192 ? strlen(file) : 192, false),
+                                            .timeout_ms = TIMEOUT_NONE - 1,
+                                            .sibling = who,
+                                            .sibling_seq = UINT64_MAX >> 1,
+                                            .asked_by = who,
+                                            .application = atom};
+        record->act->supervision = supervision;
+        record->act->by_node = atom;
+        record->detail = detail_new();
+        record->detail->port = fake_port(UINT64_C(0xfffffffffffffff));
+        record->detail->title = record->detail->node = atom;
+        record->detail->has_remote_target = record->detail->has_size = record->detail->has_limit = true;
+        record->detail->target_number = record->detail->target_serial = UINT32_MAX;
+        record->detail->size_words = record->detail->limit_words = UINT64_MAX;
+    }
     record->source = cast->source;
     record->confidence = CORONER_CONFIDENCE_AMBIGUOUS;
     record->severity = CORONER_SEVERITY_WARNING;
@@ -488,12 +542,13 @@ static struct record *hostile(struct intern *intern, const struct cast *cast)
     for (uint32_t i = 0; i < cast->candidates; i++) {
         record->candidates[i] =
             (struct record_candidate){.source = CORONER_SOURCE_SUPERVISOR_TIMEOUT_KILL};
-        if (cast->candidates_are_peers) {
+        if (cast->candidates_are_peers || cast->everything) {
             record->candidates[i].via = who;
             record->candidates[i].seq = UINT64_MAX >> 1;
-        } else {
-            record->candidates[i].act = act_hold(record->act);
         }
+        if (!cast->candidates_are_peers || cast->everything)
+            record->candidates[i].act = act_hold(record->act);
+        record->candidates[i].detail = detail_hold(record->detail);
     }
     if (cast->hops > 0) {
         root->source = CORONER_SOURCE_PURGE;
@@ -501,6 +556,7 @@ static struct record *hostile(struct intern *intern, const struct cast *cast)
         root->shape = record->shape;
         root->seq = UINT64_MAX >> 1;
         root->act = act_hold(record->act);
+        root->detail = detail_hold(record->detail);
         root->reason = text_hold(record->reason);
         record->root = record_hold(root);
         record->via = who;
@@ -574,8 +630,12 @@ static const char *const text_pieces[] = {
 /* All of everything at its longest; the record still is one, and within its bounds. */
 static void the_largest_records_fit(void **state)
 {
-    static const uint8_t sources[] = {CORONER_SOURCE_PURGE, CORONER_SOURCE_KILL,
-                                      CORONER_SOURCE_LINK_TRAPPED, CORONER_SOURCE_SELF_EXIT};
+    static const uint8_t sources[] = {CORONER_SOURCE_PURGE,
+                                      CORONER_SOURCE_KILL,
+                                      CORONER_SOURCE_LINK_TRAPPED,
+                                      CORONER_SOURCE_SELF_EXIT,
+                                      CORONER_SOURCE_SUPERVISOR_TIMEOUT_KILL,
+                                      CORONER_SOURCE_REMOTE_SIGNAL};
 
     struct intern *intern = intern_new();
 
@@ -583,7 +643,7 @@ static void the_largest_records_fit(void **state)
     largest_json = largest_cbor = 0;
     for (size_t p = 0; p < PIECES; p++)
         for (size_t t = 0; t < TEXT_PIECES; t++)
-            for (size_t variant = (p + t) % test_size(1, 9); variant < 16;
+            for (size_t variant = (p + t) % test_size(1, 9); variant < 4 * 2 * sizeof(sources);
                  variant += test_size(1, 9))
                 assert_bounded(intern, &(struct cast){.piece = pieces[p],
                                                       .characters = 255,
@@ -594,7 +654,8 @@ static void the_largest_records_fit(void **state)
                                                       .candidates = RECORD_CANDIDATES,
                                                       .candidates_are_peers = variant & 2,
                                                       .reason = 1023,
-                                                      .source = sources[variant >> 2]});
+                                                      .everything = (variant >> 2) % 2 == 1,
+                                                      .source = sources[variant >> 3]});
     print_message("# the largest: %zu bytes of JSON, %zu of CBOR\n", largest_json, largest_cbor);
     assert_true(largest_json > RECORD_JSON_MAX / 2);
     intern_free(intern);
@@ -617,6 +678,7 @@ static void random_records_fit(void **state)
                                    .candidates = (uint32_t)dice_below(&dice, RECORD_CANDIDATES + 1),
                                    .candidates_are_peers = dice_below(&dice, 2),
                                    .ancestors_are_pids = dice_below(&dice, 2),
+                                   .everything = dice_below(&dice, 4) == 0,
                                    .reason = dice_below(&dice, 1024),
                                    .source = (uint8_t)dice_below(&dice, CORONER_SOURCE_COUNT)});
     intern_free(intern);
@@ -662,6 +724,7 @@ int main(void)
         TEST(the_story_of_the_proxy),
         TEST(an_exit_of_its_own_doing),
         TEST(every_source_has_a_record),
+        TEST(a_child_without_pid_and_any_time_limit),
         TEST(the_largest_records_fit),
         TEST(random_records_fit),
         TEST(too_little_room_is_said),

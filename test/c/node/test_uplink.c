@@ -1454,6 +1454,28 @@ static void a_notice_comes_once_when_all_is_settled(void **state)
     read_bye(&peer, 3);
 }
 
+/* As coroner:sync/1 with a timeout, again and again, while there is no daemon. */
+static void of_too_many_who_wait_the_first_are_told(void **state)
+{
+    struct fixture *fixture = *state;
+    struct notice first = {0}, rest = {0};
+
+    fixture->settings.path = NULL;
+    start(fixture);
+    add(fixture, 1);
+    assert_true(uplink_notify(fixture->uplink, 1, &first));
+    for (int i = 0; i < 999; i++)
+        assert_true(uplink_notify(fixture->uplink, 1, &rest));
+    (void)idle();
+    assert_notice(&first, 0, 0);
+    assert_true(uplink_notify(fixture->uplink, 1, &rest));
+    (void)idle();
+    assert_notice(&first, 1, 0);
+    assert_notice(&rest, 0, 0);
+    uplink_stop(fixture->uplink, 0);
+    assert_notice(&rest, 1000, 0);
+}
+
 static void what_made_room_is_not_waited_for(void **state)
 {
     struct fixture *fixture = *state;
@@ -2061,6 +2083,7 @@ int main(void)
         UPLINK_TEST(an_interrupted_poll_is_taken_up_again),
         UPLINK_TEST(a_socket_that_somebody_else_closed_is_given_up),
         UPLINK_TEST(a_notice_comes_once_when_all_is_settled),
+        UPLINK_TEST(of_too_many_who_wait_the_first_are_told),
         UPLINK_TEST(what_made_room_is_not_waited_for),
         UPLINK_TEST(draining_ends_when_all_is_acknowledged_or_the_time_is_up),
         UPLINK_TEST(stopping_waits_for_the_daemon_and_says_bye),
