@@ -11,8 +11,8 @@
 %% second after its end, are at most `ambiguous'.
 %%
 %% Of the processes a look takes a sample, each time another: what takes the flags of all takes those of the sample, too.
-%% It costs 70 to 120 microseconds on a node of 40 processes, 200 to 450 on one of a million, whose memory is cold; 5 of
-%% them are for the patterns (OTP 25, 27 and 29, medians, on a busy machine).
+%% It costs 100 to 170 microseconds on a node of 40 processes, 240 to 450 on one of a million, whose memory is cold; 10 to
+%% 25 of them are for the functions (OTP 25, 27 and 29, medians, on a busy machine).
 -module(coroner_watch).
 
 -export([start/1, check/1, pause/1, resume/1, stop/1, close/1, info/1]).
