@@ -340,8 +340,8 @@ is_able({helper, _}, Action, _) ->
     is_code_action(Action) orelse lists:member(element(1, Action), [signal, terminate_child, exit_port]);
 is_able(_, {Name, _, _}, _) when Name =:= stop_server; Name =:= terminate_child -> false;
 %% A child that trapped would never end for its supervisor, which would wait for ever.
-is_able(Pid, {trap, _}, #run{table = Table}) when is_map_key(Pid, Table) ->
-    not is_map_key(supervisor, (map_get(Pid, Table))#process.spec) andalso type(Pid, #run{table = Table}) =/= supervisor;
+is_able(Pid, {trap, _}, #run{table = Table} = Run) when is_map_key(Pid, Table) ->
+    not is_map_key(supervisor, (map_get(Pid, Table))#process.spec) andalso type(Pid, Run) =/= supervisor;
 is_able(Driver, Action, _) when Driver =:= self() -> lists:member(element(1, Action), [signal, exit_port]);
 is_able(Pid, _, Run) -> type(Pid, Run) =/= supervisor.
 
