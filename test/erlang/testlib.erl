@@ -187,11 +187,14 @@ as(Tool, Do) ->
     Tool ! {self(), Do},
     receive {Tool, Result} -> Result end.
 
-%% @doc dbg:stop/0 returns before it is done.
+%% @doc dbg:stop/0 returns before it is done; the process that its events went to, and which still holds the flags, ends
+%% after its server.
 dbg_stop() ->
     Dbg = whereis(dbg),
+    {ok, Tracer} = dbg:get_tracer(),
     _ = dbg:stop(),
-    ended(Dbg).
+    ended(Dbg),
+    ended(Tracer).
 
 leave(Tool) ->
     Tool ! leave,
