@@ -220,7 +220,7 @@ other_end() ->
     ?FIELDS(Record, #{"exit.source" => <<"self_error">>}),
     testlib:ended(Stopper).
 
-%% A signal of the stopper's that comes after its request tells that this has come.
+%% Nothing tells when a message has come to a process that does not receive, and the stopper waits for its answer: ask.
 wait_until_queued(Pid, Stopper) ->
     case process_info(Pid, messages) of
         {messages, [_ | _]} -> ok;
