@@ -154,12 +154,12 @@ static enum query_step query_step(void *state, struct query_context *context)
     sqlite3_stmt *statement;
     int result, next;
 
-    statement =
-        prepare(context->reader,
-                lookup->descending ? "SELECT row, json FROM exits WHERE row < ?1"
-                                   : "SELECT row, json FROM exits WHERE row > ?1",
-                &lookup->filter,
-                lookup->descending ? " ORDER BY row DESC LIMIT ?" : " ORDER BY row LIMIT ?");
+    statement = prepare(
+        context->reader,
+        lookup->descending ? "SELECT row, json FROM exits JOIN bodies USING(row) WHERE row < ?1"
+                           : "SELECT row, json FROM exits JOIN bodies USING(row) WHERE row > ?1",
+        &lookup->filter,
+        lookup->descending ? " ORDER BY row DESC LIMIT ?" : " ORDER BY row LIMIT ?");
     if (statement == NULL)
         return op_records_failed(context->reader, context->error);
     sqlite3_bind_int64(statement, 1, lookup->row);
@@ -230,7 +230,8 @@ static enum query_step get_step(void *state, struct query_context *context)
     struct lookup *lookup = state;
     enum query_step step = QUERY_DONE;
     sqlite3_stmt *statement =
-        prepare(context->reader, "SELECT json FROM exits WHERE incarnation = ?1 AND seq = ?2",
+        prepare(context->reader,
+                "SELECT json FROM exits JOIN bodies USING(row) WHERE incarnation = ?1 AND seq = ?2",
                 &lookup->filter, "");
 
     if (statement == NULL)
@@ -374,8 +375,10 @@ static enum query_step why_answer(const struct lookup *lookup, struct query_cont
 {
     static const struct filter everything;
     enum query_step step = QUERY_DONE;
-    sqlite3_stmt *statement = prepare(
-        context->reader, "SELECT json, incarnation FROM exits WHERE row = ?1", &everything, "");
+    sqlite3_stmt *statement =
+        prepare(context->reader,
+                "SELECT json, incarnation FROM exits JOIN bodies USING(row) WHERE row = ?1",
+                &everything, "");
     json_t *list;
 
     if (statement == NULL)

@@ -65,7 +65,7 @@ static sqlite3_stmt *prepare(struct store_reader *reader, const char *select,
     struct buffer sql = {0};
 
     buffer_text(&sql, select);
-    buffer_text(&sql, " FROM exits WHERE row > ?1 AND row <= ?2");
+    buffer_text(&sql, " FROM exits JOIN bodies USING(row) WHERE row > ?1 AND row <= ?2");
     buffer_append(&sql, filter->sql.data, filter->sql.length);
     buffer_text(&sql, order);
     sqlite3_prepare_v2(store_reader_database(reader), sql.data, (int)sql.length, &statement, NULL);

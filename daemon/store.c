@@ -16,7 +16,7 @@
 #include "timestamp.h"
 
 #define APPLICATION_ID 0x636f726f /* "coro": what file(1) and we know the database by */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
 /*
  * `made` is the highest number the node told of or sent. `settled`: every record up to this number
@@ -44,8 +44,9 @@ static const char schema[] =
     RECORD_COLUMNS(X)
 #undef X
         " initial_module TEXT,"
-        " json TEXT NOT NULL,"
         " UNIQUE(incarnation, seq));"
+        /* Apart from the columns, so that a walk over those does not read the whole store. */
+        "CREATE TABLE bodies(row INTEGER PRIMARY KEY, json TEXT NOT NULL);"
         "CREATE INDEX exits_by_time ON exits(time_ns);"
         "CREATE INDEX exits_by_pid ON exits(pid);"
         "CREATE INDEX exits_by_name ON exits(name) WHERE name IS NOT NULL;"
@@ -57,13 +58,15 @@ static const char insert_sql[] = "INSERT INTO exits(incarnation, seq, time_ns, k
 #define X(column, section, key) " " #column ","
     RECORD_COLUMNS(X)
 #undef X
-        " initial_module, json)"
+        " initial_module)"
         " VALUES(?1, ?2, ?3, ?4, ?5,"
 #define X(column, section, key) " ?,"
     RECORD_COLUMNS(X)
 #undef X
-        " ?, ?)"
+        " ?)"
         " ON CONFLICT(incarnation, seq) DO NOTHING";
+
+static const char body_sql[] = "INSERT INTO bodies(row, json) VALUES(last_insert_rowid(), ?1)";
 
 enum { INSERT_INCARNATION = 1, INSERT_SEQ, INSERT_TIME, INSERT_KIND, INSERT_NODE, INSERT_COLUMNS };
 
@@ -94,6 +97,7 @@ struct store {
     sqlite3_stmt *commit;
     sqlite3_stmt *rollback;
     sqlite3_stmt *insert;
+    sqlite3_stmt *body;
     sqlite3_stmt *hello;
     sqlite3_stmt *load;
     sqlite3_stmt *save;
@@ -182,6 +186,7 @@ static int set_up(struct store *store, char *why)
         prepare(database, "COMMIT", &store->commit) != 0 ||
         prepare(database, "ROLLBACK", &store->rollback) != 0 ||
         prepare(database, insert_sql, &store->insert) != 0 ||
+        prepare(database, body_sql, &store->body) != 0 ||
         prepare(database, hello_sql, &store->hello) != 0 ||
         prepare(database, load_sql, &store->load) != 0 ||
         prepare(database, save_sql, &store->save) != 0 ||
@@ -235,6 +240,7 @@ void store_close(struct store *store)
     sqlite3_finalize(store->commit);
     sqlite3_finalize(store->rollback);
     sqlite3_finalize(store->insert);
+    sqlite3_finalize(store->body);
     sqlite3_finalize(store->hello);
     sqlite3_finalize(store->load);
     sqlite3_finalize(store->save);
@@ -342,11 +348,14 @@ static int write_record(struct store *store, const struct hello *hello, const st
     bind_text(insert, INSERT_NODE, hello->name);
     for (int column = 0; column < RECORD_COLUMN_COUNT; column++)
         bind_text(insert, index++, record->column[column]);
-    sqlite3_bind_text(insert, index, record->json, (int)record->json_length, SQLITE_STATIC);
     if (run(insert) != 0)
         return -1;
-    if (sqlite3_changes(store->database) > 0)
+    if (sqlite3_changes(store->database) > 0) {
+        sqlite3_bind_text(store->body, 1, record->json, (int)record->json_length, SQLITE_STATIC);
+        if (run(store->body) != 0)
+            return -1;
         tally->stored++;
+    }
     raise_to(&tally->top_seq, record->seq);
     raise_to(&tally->made, record->seq);
     /* Numbers rise within a connection: what is below and not here will not come any more. */
@@ -495,7 +504,7 @@ struct store_reader *store_reader_open(const char *path, char why[STORE_WHY_SIZE
     sqlite3_busy_timeout(reader->database, 5000);
     /* Often enough for the deadline, seldom enough to cost nothing. */
     sqlite3_progress_handler(reader->database, 4096, check_deadline, reader);
-    if (prepare(reader->database, "SELECT row, json FROM exits WHERE row > ?1 ORDER BY row",
+    if (prepare(reader->database, "SELECT row, json FROM bodies WHERE row > ?1 ORDER BY row",
                 &reader->rows) != 0 ||
         prepare(reader->database, "SELECT row FROM exits WHERE incarnation = ?1 AND seq = ?2",
                 &reader->find) != 0)
@@ -521,6 +530,25 @@ void store_reader_close(struct store_reader *reader)
 sqlite3 *store_reader_database(struct store_reader *reader)
 {
     return reader->database;
+}
+
+int store_reader_part(struct store_reader *reader, int64_t row, bool descending,
+                      struct store_part *part, char why[STORE_WHY_SIZE])
+{
+    static const char sql[] = "SELECT coalesce(min(row), 1), coalesce(max(row), 0) FROM exits";
+    sqlite3_stmt *statement;
+    int found = -1;
+
+    if (prepare(reader->database, sql, &statement) == 0 && sqlite3_step(statement) == SQLITE_ROW) {
+        part->database = reader->database;
+        part->first = sqlite3_column_int64(statement, 0);
+        part->last = sqlite3_column_int64(statement, 1);
+        found = part->first <= part->last && (descending ? row >= part->first : row <= part->last);
+    }
+    if (found < 0)
+        fail(why, "%s", sqlite3_errmsg(reader->database));
+    sqlite3_finalize(statement);
+    return found;
 }
 
 void store_reader_deadline(struct store_reader *reader, unsigned milliseconds)

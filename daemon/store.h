@@ -104,6 +104,23 @@ void store_reader_close(struct store_reader *reader);
  */
 sqlite3 *store_reader_database(struct store_reader *reader);
 
+/* A part of the store: a database that has the rows from `first` to `last`. */
+struct store_part {
+    sqlite3 *database; /* in query_only mode; it stays the reader's */
+    int64_t first;
+    int64_t last;
+};
+
+/*
+ * store_reader_part(reader, row, descending, part, why):
+ * Find the part that has ${row}, or else the nearest one after it (before it, if ${descending}),
+ * and describe it in ${part}, which is good until the next call. A walk over the store goes on with
+ * part->last + 1 (part->first - 1). Every part has the tables `exits` and `bodies` (store.c).
+ * Return 1, 0 if there is none, or -1 and say in ${why} what is wrong.
+ */
+int store_reader_part(struct store_reader *reader, int64_t row, bool descending,
+                      struct store_part *part, char why[STORE_WHY_SIZE]);
+
 /*
  * store_reader_deadline(reader, milliseconds):
  * Let what runs on ${reader} from now on fail with SQLITE_INTERRUPT once ${milliseconds} have
