@@ -65,8 +65,10 @@ struct hello *hello_read(const json_t *map, char why[FRAME_WHY_SIZE])
     hello->node =
         memory_check(json_pack("{ss ss ss sI ss}", "name", name, "host", host, "incarnation",
                                incarnation, "os_pid", (json_int_t)hello->os_pid, "otp", otp));
+    hello->node_json = memory_check(json_dumps(hello->node, JSON_COMPACT));
+    hello->node_json_length = strlen(hello->node_json);
     /* It stands in every line, and control characters take six bytes each there. */
-    if (json_dumpb(hello->node, NULL, 0, JSON_COMPACT) > HELLO_NODE_MAX) {
+    if (hello->node_json_length > HELLO_NODE_MAX) {
         snprintf(why, FRAME_WHY_SIZE, "a HELLO whose names take more than %d bytes as JSON",
                  HELLO_NODE_MAX);
         goto error;
@@ -83,6 +85,7 @@ void hello_free(struct hello *hello)
     if (hello == NULL)
         return;
     json_decref(hello->node);
+    free(hello->node_json);
     free(hello->otp);
     free(hello->host);
     free(hello->name);

@@ -20,7 +20,9 @@ struct hello {
     uint64_t os_pid;
     uint64_t first_held;
     uint64_t made;
-    json_t *node; /* the `node` object of every record of this incarnation */
+    json_t *node;    /* the `node` object of every record of this incarnation */
+    char *node_json; /* the same as text */
+    size_t node_json_length;
 };
 
 /*

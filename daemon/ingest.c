@@ -12,6 +12,7 @@
 #include "log.h"
 #include "memory.h"
 #include "record.h"
+#include "transcode.h"
 
 #define CONNECTIONS_MAX 1024
 #define BACKLOG 128
@@ -269,11 +270,20 @@ static void on_hello(struct connection *connection, struct frame *frame)
     submit(connection, change);
 }
 
+static void submit_record(struct connection *connection, struct record *record)
+{
+    struct change *change = memory_zeroed(sizeof(*change));
+
+    connection->ingest->records++;
+    change->type = CHANGE_RECORD;
+    change->record = record;
+    submit(connection, change);
+}
+
 static void on_record(struct connection *connection, struct frame *frame)
 {
     char why[FRAME_WHY_SIZE];
     struct record *record;
-    struct change *change;
     enum record_fit fit;
 
     record = record_make(frame, connection->hello, &fit, why);
@@ -287,11 +297,7 @@ static void on_record(struct connection *connection, struct frame *frame)
             log_warning("record %s-%" PRIu64 " was too long and has been cut",
                         connection->hello->incarnation, frame->seq);
     }
-    connection->ingest->records++;
-    change = memory_zeroed(sizeof(*change));
-    change->type = CHANGE_RECORD;
-    change->record = record;
-    submit(connection, change);
+    submit_record(connection, record);
 }
 
 static void on_counters(struct connection *connection, struct frame *frame)
@@ -364,6 +370,20 @@ static void on_frame(struct connection *connection, struct frame *frame)
     }
 }
 
+/* Nearly every frame is a plain record of a peer that may send one. */
+static bool take_plain_record(struct connection *connection, const unsigned char *body,
+                              size_t length)
+{
+    struct record *record = NULL;
+
+    if (connection->welcomed && !connection->said_bye)
+        record = transcode(body, length, connection->hello);
+    if (record == NULL)
+        return false;
+    submit_record(connection, record);
+    return true;
+}
+
 static void take_frames(struct connection *connection)
 {
     size_t at = 0, length;
@@ -376,12 +396,18 @@ static void take_frames(struct connection *connection)
 
         if (split == FRAME_INCOMPLETE)
             break;
-        if (split == FRAME_BAD || frame_decode(data + FRAME_HEADER, length, &frame, why) != 0) {
+        if (split == FRAME_BAD) {
             refuse(connection, "%s", why);
             break;
         }
-        on_frame(connection, &frame);
-        frame_clear(&frame);
+        if (!take_plain_record(connection, data + FRAME_HEADER, length)) {
+            if (frame_decode(data + FRAME_HEADER, length, &frame, why) != 0) {
+                refuse(connection, "%s", why);
+                break;
+            }
+            on_frame(connection, &frame);
+            frame_clear(&frame);
+        }
         at += FRAME_HEADER + length;
     }
     connection->used -= at;

@@ -6,268 +6,11 @@
 
 #include "memory.h"
 #include "record.h"
+#include "shape.h"
 #include "shrink.h"
-#include "source.h"
 #include "timestamp.h"
 
-/* What a value may be, as bits. */
-#define TEXT 1u
-#define INTEGER 2u
-#define BOOLEAN 4u
-#define OBJECT 8u
-#define TEXTS 16u   /* an array of texts */
-#define OBJECTS 32u /* an array of maps */
-#define ABSENT 64u  /* null, where absence is news */
-#define WORD 128u   /* a text of [a-z_]{1,32}: a value of a list that may be longer than we know */
-#define ID 256u     /* a text that is the id of a record */
-
 #define LINE_MAX_BYTES (WIRE_RECORD_JSON_MAX - 1) /* without the newline */
-
-/*
- * What the JSON Schema says of keys we know, wherever they stand, in the order of strcmp. A key
- * that is not listed may be anything.
- */
-struct key_type {
-    const char *key;
-    unsigned types;
-};
-
-static const struct key_type key_types[] = {
-    {"age_us", INTEGER | ABSENT},
-    {"ancestors", TEXTS},
-    {"application", TEXT | ABSENT},
-    {"asked_by", TEXT | ABSENT},
-    {"asked_by_name", TEXT | ABSENT},
-    {"by", TEXT | ABSENT},
-    {"by_call", TEXT | ABSENT},
-    {"by_file", TEXT | ABSENT},
-    {"by_function", TEXT | ABSENT},
-    {"by_initial_call", TEXT | ABSENT},
-    {"by_line", INTEGER | ABSENT},
-    {"by_name", TEXT | ABSENT},
-    {"by_node", TEXT | ABSENT},
-    {"by_stack", TEXTS},
-    {"candidates", OBJECTS},
-    {"child", TEXT | ABSENT},
-    {"command", TEXT | ABSENT},
-    {"confidence", WORD},
-    {"detail", TEXT | ABSENT},
-    {"driver", TEXT | ABSENT},
-    {"evidence_lost", BOOLEAN | INTEGER},
-    {"from", INTEGER | ABSENT},
-    {"id", ID | ABSENT},
-    {"initial_call", TEXT | ABSENT},
-    {"limit_words", INTEGER | ABSENT},
-    {"module", TEXT | ABSENT},
-    {"name", TEXT | ABSENT},
-    {"node", TEXT | ABSENT},
-    {"operation", TEXT | ABSENT},
-    {"parent", TEXT | ABSENT},
-    {"pid", TEXT},
-    {"port", TEXT | ABSENT},
-    {"reason", TEXT | ABSENT},
-    {"reason_class", TEXT},
-    {"sibling", TEXT | ABSENT},
-    {"sibling_id", ID | ABSENT},
-    {"sibling_name", TEXT | ABSENT},
-    {"size_words", INTEGER | ABSENT},
-    {"source", WORD},
-    {"stack", TEXTS},
-    {"supervisor", TEXT | ABSENT},
-    {"target", TEXT | ABSENT},
-    {"timeout_ms", INTEGER | TEXT | ABSENT},
-    {"to", INTEGER | ABSENT},
-    {"trap_exit", BOOLEAN | ABSENT},
-    {"truncated", BOOLEAN},
-    {"via", TEXT | ABSENT},
-    {"why", TEXT | ABSENT},
-};
-
-/* The parts of a record, in the order of the contract. */
-static const struct {
-    const char *key;
-    unsigned types;
-    bool exit_needs;
-    bool gap_needs;
-} parts[] = {
-    {"severity", TEXT, true, true},          {"message", TEXT, true, true},
-    {"process", OBJECT, true, false},        {"exit", OBJECT, true, false},
-    {"origin", OBJECT, false, false},        {"chain", OBJECTS, false, false},
-    {"chain_length", INTEGER, false, false}, {"gap", OBJECT, false, true},
-};
-
-/* What only the daemon says. */
-static const char *const reserved[] = {"schema", "id", "time", "node", "lost_before"};
-
-/* What a part must hold, and each element of a part that is an array of maps. */
-static const struct {
-    const char *section;
-    const char *key;
-} needs[] = {{"process", "pid"},     {"exit", "source"},   {"exit", "reason_class"},
-             {"exit", "confidence"}, {"origin", "source"}, {"chain", "pid"},
-             {"chain", "source"}};
-
-static bool all_of(const json_t *array, json_type type)
-{
-    size_t index;
-    json_t *value;
-
-    json_array_foreach(array, index, value)
-    {
-        if (json_typeof(value) != type)
-            return false;
-    }
-    return true;
-}
-
-/* An integer too large for a double arrives as a string of digits. */
-static bool is_integer(const json_t *value)
-{
-    const char *text = json_string_value(value);
-
-    return json_is_integer(value) ||
-           (text != NULL && text[0] != '\0' && text[strspn(text, "0123456789")] == '\0');
-}
-
-static bool is_word(const json_t *value)
-{
-    const char *text = json_string_value(value);
-    size_t length = json_string_length(value);
-
-    return text != NULL && length >= 1 && length <= 32 &&
-           strspn(text, "abcdefghijklmnopqrstuvwxyz_") == length;
-}
-
-static bool is_id(const json_t *value)
-{
-    const char *text = json_string_value(value);
-    size_t digits;
-
-    if (text == NULL || strspn(text, "0123456789abcdef") != HELLO_INCARNATION)
-        return false;
-    text += HELLO_INCARNATION;
-    if (text[0] != '-' || text[1] == '0')
-        return false;
-    digits = strspn(text + 1, "0123456789");
-    return digits > 0 && text[1 + digits] == '\0';
-}
-
-static bool fits_types(const json_t *value, unsigned types)
-{
-    return ((types & TEXT) && json_is_string(value)) || ((types & INTEGER) && is_integer(value)) ||
-           ((types & BOOLEAN) && json_is_boolean(value)) ||
-           ((types & OBJECT) && json_is_object(value)) ||
-           ((types & TEXTS) && json_is_array(value) && all_of(value, JSON_STRING)) ||
-           ((types & OBJECTS) && json_is_array(value) && all_of(value, JSON_OBJECT)) ||
-           ((types & WORD) && is_word(value)) || ((types & ID) && is_id(value)) ||
-           ((types & ABSENT) && json_is_null(value));
-}
-
-static int compare_key(const void *key, const void *entry)
-{
-    const struct key_type *type = entry;
-
-    return strcmp(key, type->key);
-}
-
-static unsigned types_of(const char *key)
-{
-    const struct key_type *found = bsearch(key, key_types, sizeof(key_types) / sizeof(key_types[0]),
-                                           sizeof(key_types[0]), compare_key);
-
-    return found != NULL ? found->types : 0;
-}
-
-static bool check_section(const char *section, json_t *object, char *why);
-
-/* What is no array has no elements here. */
-static bool check_elements(const char *section, json_t *array, char *why)
-{
-    json_t *element;
-    size_t index;
-
-    json_array_foreach(array, index, element)
-    {
-        if (json_is_object(element) && !check_section(section, element, why))
-            return false;
-    }
-    return true;
-}
-
-static bool check_section(const char *section, json_t *object, char *why)
-{
-    const char *key;
-    json_t *value;
-
-    for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++) {
-        if (strcmp(needs[i].section, section) == 0 &&
-            json_object_get(object, needs[i].key) == NULL) {
-            snprintf(why, FRAME_WHY_SIZE, "a record without %s.%s", section, needs[i].key);
-            return false;
-        }
-    }
-    json_object_foreach(object, key, value)
-    {
-        unsigned types = types_of(key);
-
-        if (types != 0 && !fits_types(value, types)) {
-            snprintf(why, FRAME_WHY_SIZE, "a record whose %s.%s has the wrong type", section, key);
-            return false;
-        }
-        if (!check_elements(key, value, why))
-            return false;
-    }
-    return true;
-}
-
-static bool is_severity(const json_t *value)
-{
-#define X(symbol, name)                                                                            \
-    if (strcmp(json_string_value(value), name) == 0)                                               \
-        return true;
-    CORONER_SEVERITIES(X)
-#undef X
-    return false;
-}
-
-static bool check_parts(uint64_t kind, const json_t *map, char *why)
-{
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        const char *key = parts[i].key;
-        json_t *value = json_object_get(map, key);
-
-        if (value == NULL) {
-            if (kind == WIRE_KIND_EXIT ? !parts[i].exit_needs : !parts[i].gap_needs)
-                continue;
-            snprintf(why, FRAME_WHY_SIZE, "a record without '%s'", key);
-            return false;
-        }
-        if (!fits_types(value, parts[i].types)) {
-            snprintf(why, FRAME_WHY_SIZE, "a record whose %s has the wrong type", key);
-            return false;
-        }
-        if (json_is_object(value) && !check_section(key, value, why))
-            return false;
-        if (!check_elements(key, value, why))
-            return false;
-    }
-    if (!is_severity(json_object_get(map, "severity"))) {
-        snprintf(why, FRAME_WHY_SIZE, "a record whose severity is not one of the list");
-        return false;
-    }
-    return true;
-}
-
-static bool check_record(uint64_t kind, const json_t *map, char *why)
-{
-    for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
-        if (json_object_get(map, reserved[i]) != NULL) {
-            snprintf(why, FRAME_WHY_SIZE, "a record with '%s', which the daemon adds", reserved[i]);
-            return false;
-        }
-    }
-    return check_parts(kind, map, why);
-}
 
 static const char *schema_of(uint64_t kind)
 {
@@ -291,7 +34,7 @@ static void set_gap_times(json_t *gap)
         char time[TIMESTAMP_SIZE];
         int64_t ns;
 
-        if (value == NULL || !is_integer(value))
+        if (value == NULL || !shape_is_integer(value))
             continue;
         ns = json_is_integer(value) ? json_integer_value(value)
                                     : strtoll(json_string_value(value), NULL, 10);
@@ -324,8 +67,8 @@ static json_t *assemble(const struct frame *frame, json_t *map, const struct hel
     move(line, map, "severity");
     move(line, map, "message");
     json_object_set_nocheck(line, "node", hello->node);
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-        move(line, map, parts[i].key);
+    for (size_t i = 0; i < SHAPE_PARTS; i++)
+        move(line, map, shape_parts[i].key);
     json_object_update(line, map);
     if (frame->lost_before >= FRAME_INTEGER_MAX)
         json_object_set_new_nocheck(line, "lost_before",
@@ -337,69 +80,79 @@ static json_t *assemble(const struct frame *frame, json_t *map, const struct hel
 }
 
 /* The module of "module:function/arity", where the module may be quoted. */
-static size_t module_length(const char *call)
+static size_t module_length(const char *call, size_t length)
 {
-    const char *end = call;
+    size_t end = 0;
 
-    if (*end == '\'') {
-        for (end++; *end != '\0' && *end != '\''; end++) {
-            if (*end == '\\' && end[1] != '\0')
+    if (length > 0 && call[0] == '\'') {
+        for (end++; end < length && call[end] != '\''; end++) {
+            if (call[end] == '\\' && end + 1 < length)
                 end++;
         }
     }
-    while (*end != '\0' && *end != ':')
+    while (end < length && call[end] != ':')
         end++;
-    return (size_t)(end - call);
+    return end;
 }
 
-static const char *column_text(const json_t *line, const char *section, const char *key)
+struct record *record_pack(struct record_parts *parts)
 {
-    const json_t *object = section[0] == '\0' ? line : json_object_get(line, section);
-
-    return json_string_value(json_object_get(object, key));
-}
-
-/* Everything in one piece of memory, so that a queue of them can be measured and freed simply. */
-static struct record *pack(const struct frame *frame, const json_t *line, const char *json,
-                           size_t json_length)
-{
-    const char *column[RECORD_COLUMN_COUNT] = {
-#define X(name, section, key) [RECORD_COLUMN_##name] = column_text(line, section, key),
-        RECORD_COLUMNS(X)
-#undef X
-    };
-    size_t length[RECORD_COLUMN_COUNT] = {0};
-    size_t size = sizeof(struct record) + json_length + 1;
+    size_t size = sizeof(struct record) + parts->json_length + 1;
     struct record *record;
     char *at;
 
-    column[RECORD_COLUMN_initial_module] = column[RECORD_COLUMN_initial_call];
+    parts->text[RECORD_COLUMN_initial_module] = parts->text[RECORD_COLUMN_initial_call];
+    if (parts->text[RECORD_COLUMN_initial_call] != NULL)
+        parts->length[RECORD_COLUMN_initial_module] = module_length(
+            parts->text[RECORD_COLUMN_initial_call], parts->length[RECORD_COLUMN_initial_call]);
     for (int i = 0; i < RECORD_COLUMN_COUNT; i++) {
-        if (column[i] == NULL)
-            continue;
-        length[i] =
-            i == RECORD_COLUMN_initial_module ? module_length(column[i]) : strlen(column[i]);
-        size += length[i] + 1;
+        if (parts->text[i] != NULL)
+            size += parts->length[i] + 1;
     }
 
     record = memory_get(size);
-    *record = (struct record){.seq = frame->seq,
-                              .time_ns = frame->time_ns,
-                              .kind = frame->kind,
-                              .json_length = json_length,
+    *record = (struct record){.seq = parts->seq,
+                              .time_ns = parts->time_ns,
+                              .kind = parts->kind,
+                              .json_length = parts->json_length,
                               .size = size};
     at = (char *)(record + 1);
-    record->json = memcpy(at, json, json_length);
-    at += json_length;
+    record->json = memcpy(at, parts->json, parts->json_length);
+    at += parts->json_length;
     *at++ = '\0';
     for (int i = 0; i < RECORD_COLUMN_COUNT; i++) {
-        if (column[i] == NULL)
+        if (parts->text[i] == NULL)
             continue;
-        record->column[i] = memcpy(at, column[i], length[i]);
-        at += length[i];
+        record->column[i] = memcpy(at, parts->text[i], parts->length[i]);
+        at += parts->length[i];
         *at++ = '\0';
     }
     return record;
+}
+
+static void take_column(struct record_parts *parts, enum record_column column, const json_t *line,
+                        const char *section, const char *key)
+{
+    const json_t *object = section[0] == '\0' ? line : json_object_get(line, section);
+    const json_t *value = json_object_get(object, key);
+
+    parts->text[column] = json_string_value(value);
+    parts->length[column] = json_string_length(value);
+}
+
+static struct record *pack(const struct frame *frame, const json_t *line, const char *json,
+                           size_t json_length)
+{
+    struct record_parts parts = {.seq = frame->seq,
+                                 .time_ns = frame->time_ns,
+                                 .kind = frame->kind,
+                                 .json = json,
+                                 .json_length = json_length};
+
+#define X(column, section, key) take_column(&parts, RECORD_COLUMN_##column, line, section, key);
+    RECORD_COLUMNS(X)
+#undef X
+    return record_pack(&parts);
 }
 
 struct record *record_make(struct frame *frame, const struct hello *hello, enum record_fit *fit,
@@ -410,7 +163,7 @@ struct record *record_make(struct frame *frame, const struct hello *hello, enum 
     json_t *line;
     size_t length;
 
-    if (!check_record(frame->kind, frame->map, why))
+    if (!shape_check(frame->kind, frame->map, why))
         return NULL;
     if (frame->kind == WIRE_KIND_GAP)
         set_gap_times(json_object_get(frame->map, "gap"));

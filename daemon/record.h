@@ -48,11 +48,29 @@ struct record {
     size_t size;                             /* bytes of memory this takes, all told */
 };
 
+/* What a record is made of; each text with its length, NULL where there is none. */
+struct record_parts {
+    uint64_t seq;
+    uint64_t time_ns;
+    uint64_t kind;
+    const char *json;
+    size_t json_length;
+    const char *text[RECORD_COLUMN_COUNT]; /* valid UTF-8 without NUL */
+    size_t length[RECORD_COLUMN_COUNT];
+};
+
 /* How a record came through. */
 enum record_fit {
     RECORD_WHOLE,  /* as the node sent it */
     RECORD_SHRUNK, /* cut so that it fits WIRE_RECORD_JSON_MAX; exit.truncated says so */
 };
+
+/*
+ * record_pack(parts):
+ * Copy ${parts} to a record, to be freed with free. All of it is one piece of memory, so that a
+ * queue of records can be measured and freed simply. Fills in the text of `initial_module`.
+ */
+struct record *record_pack(struct record_parts *parts);
 
 /*
  * record_make(frame, hello, fit, why):
