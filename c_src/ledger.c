@@ -1,5 +1,6 @@
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 #include "alloc.h"
 #include "ledger.h"
@@ -11,6 +12,8 @@
 #define SHARDS LEDGER_SHARDS
 #define BUCKETS_FIRST 8
 #define QUIET_SLOTS 64
+#define CLOSE_AT_ONCE 100    /* entries of a shard after which ledger_close gives way */
+#define CLOSE_PAUSE_NS 50000
 
 struct quiet_slot {
     term_word pid;
@@ -144,6 +147,12 @@ void ledger_close(struct ledger *ledger)
         memory_free(buckets);
         atomic_fetch_sub_explicit(&ledger->count, processes, memory_order_relaxed);
         atomic_fetch_sub_explicit(&ledger->heaps, heaps, memory_order_relaxed);
+        /*
+         * On a machine with no core to spare this thread takes turns with a scheduler's, and the kernel's turns are
+         * milliseconds: of a million entries the user's processes would notice. So it gives way by itself.
+         */
+        if (processes >= CLOSE_AT_ONCE)
+            nanosleep(&(struct timespec){.tv_nsec = CLOSE_PAUSE_NS}, NULL);
     }
 }
 

@@ -4,54 +4,21 @@
 %% one moment of that process, though not a moment we can name. Tracing is on before it is asked; what the
 %% trace events have shown since then has precedence (ledger.c).
 %%
-%% A busy process answers when it is next scheduled, a suspended one not before it is resumed. So several are
-%% asked at once, and who does not answer in time stays without a snapshot: an exit of it is then told with
+%% A busy process answers when it is next scheduled, a suspended one not before it is resumed. So several are asked at
+%% once (coroner_sweep's pool), and who does not answer in time stays without a snapshot: an exit of it is then told with
 %% less certainty.
 -module(coroner_snapshot).
 
 -export([take/1]).
-
--define(WORKERS, 4).
--define(TIMEOUT_MS, 5000).
 
 %% A dictionary is copied whole; on OTP 25 one key alone cannot be asked for. On a heap of this many words
 %% that takes some 50 microseconds at most.
 -define(DICTIONARY_HEAP_WORDS, 50_000).
 -define(LINKS_AT_ONCE, 500).
 
-%% @doc Takes the snapshots of these processes. Returns how many answered.
--spec take([pid()]) -> non_neg_integer().
-take([]) ->
-    0;
-take(Pids) ->
-    Size = length(Pids) div ?WORKERS + 1,
-    Self = self(),
-    Workers = [spawn_monitor(fun() -> Self ! {seeded, self(), length([Pid || Pid <- Part, seed(Pid)])} end)
-               || Part <- parts(Pids, Size)],
-    Deadline = erlang:monotonic_time(millisecond) + ?TIMEOUT_MS,
-    lists:sum([wait(Worker, Deadline) || Worker <- Workers]).
-
-parts([], _Size) -> [];
-parts(Pids, Size) when length(Pids) =< Size -> [Pids];
-parts(Pids, Size) ->
-    {Part, Rest} = lists:split(Size, Pids),
-    [Part | parts(Rest, Size)].
-
-%% A worker's answer comes before its 'DOWN'.
-wait({Pid, Monitor}, Deadline) ->
-    receive
-        {'DOWN', Monitor, process, Pid, _} -> answer(Pid)
-    after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
-            exit(Pid, kill),
-            receive {'DOWN', Monitor, process, Pid, _} -> answer(Pid) end
-    end.
-
-answer(Pid) ->
-    receive {seeded, Pid, Count} -> Count
-    after 0 -> 0
-    end.
-
-seed(Pid) ->
+%% @doc Takes the snapshot of a process. Returns whether it answered.
+-spec take(pid()) -> boolean().
+take(Pid) ->
     Items = [links, trap_exit, registered_name, initial_call, parent, total_heap_size, garbage_collection],
     case process_info(Pid, Items) of
         undefined ->
@@ -59,7 +26,7 @@ seed(Pid) ->
             false;
         [{links, Links}, {trap_exit, Traps}, {registered_name, Name}, {initial_call, Call},
          {parent, Parent}, {total_heap_size, Words}, {garbage_collection, Collection}] ->
-            Dictionary = dictionary(Pid, Words),
+            Dictionary = dictionary(Pid, Call, Words),
             seed_links(Pid, Links, length(Links)),
             seed_limit(Pid, Collection),
             {ProcLib, InitialCall} =
@@ -72,6 +39,8 @@ seed(Pid) ->
             true
     end.
 
+seed_links(_Pid, [], 0) ->
+    ok;
 seed_links(Pid, Links, Count) when Count =< ?LINKS_AT_ONCE ->
     coroner_nif:seed_links(Pid, Links);
 seed_links(Pid, Links, Count) ->
@@ -86,9 +55,10 @@ seed_limit(Pid, Collection) ->
         _ -> ok
     end.
 
-dictionary(_Pid, Words) when Words > ?DICTIONARY_HEAP_WORDS ->
+%% What is looked for in there, only proc_lib puts there.
+dictionary(_Pid, Call, Words) when element(1, Call) =/= proc_lib; Words > ?DICTIONARY_HEAP_WORDS ->
     [];
-dictionary(Pid, _Words) ->
+dictionary(Pid, _Call, _Words) ->
     case process_info(Pid, dictionary) of
         {dictionary, Dictionary} -> Dictionary;
         undefined -> []

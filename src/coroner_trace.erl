@@ -26,6 +26,8 @@
 -callback whose(what(), Handle :: term()) -> whose().
 %% Makes it ours: one that is ours or nobody's. False if it cannot be traced.
 -callback set(new_processes | new_ports | pid() | port() | coroner_patterns:pattern(), Handle :: term()) -> boolean().
+%% Makes a process or a port ours if it is nobody's. False if it is not ours then.
+-callback take(pid() | port(), Handle :: term()) -> boolean().
 %% Ends what open/1 began.
 -callback close(Handle :: term()) -> ok.
 %% Switches off what is ours, of whatever start.
@@ -123,11 +125,15 @@ set(What, #trace{backend = Backend, handle = Handle}) ->
 %% @doc Traces these processes and ports. Returns those that cannot be: they have died, or another tool traces them.
 -spec trace([Tracee], trace()) -> [Tracee] when Tracee :: pid() | port().
 trace(Tracees, Trace) ->
-    [Tracee || Tracee <- Tracees, not trace(whose(Tracee, Trace), Tracee, Trace)].
+    trace(Tracees, coroner_sweep:breath(), Trace).
 
-trace(ours, _Tracee, _Trace) -> true;
-trace(nobodys, Tracee, Trace) -> set(Tracee, Trace);
-trace(_, _Tracee, _Trace) -> false.
+trace([], _Breath, _Trace) ->
+    [];
+trace([Tracee | Tracees], Breath, #trace{backend = Backend, handle = Handle} = Trace) ->
+    case Backend:take(Tracee, Handle) of
+        true -> trace(Tracees, coroner_sweep:breathe(Breath), Trace);
+        false -> [Tracee | trace(Tracees, coroner_sweep:breathe(Breath), Trace)]
+    end.
 
 %% @doc Takes off all that is ours.
 -spec close(trace()) -> ok.

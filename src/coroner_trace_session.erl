@@ -7,13 +7,11 @@
 %% though trace:info/3 shows them as before (seen on ERTS 15.2.7; not on 17.1.1). Setting them again helps. So BIFs are
 %% called now and then, to see whether that is seen.
 %%
-%% Sessions have no meta patterns with a tracer of their own, so processes have the flag `call', and the calls of one
-%% that is not traced yet are not seen. The patterns are local ones: like meta patterns they see a call that a module
-%% makes to itself, and functions that are not exported.
+%% The patterns are meta patterns, as before OTP 27: their tracer is the session's, and they see every caller, traced or not.
 -module(coroner_trace_session).
 -behaviour(coroner_trace).
 
--export([open/1, whose/2, set/2, silent/1, close/1, disarm/0]).
+-export([open/1, whose/2, set/2, take/2, silent/1, close/1, disarm/0]).
 
 -define(NAME, coroner).
 
@@ -29,9 +27,9 @@ open(State) ->
 
 -spec whose(coroner_trace:what(), handle()) -> coroner_trace:whose().
 whose({_, _, _} = MFA, {Module, Session}) ->
-    try Module:info(Session, MFA, traced) of
-        {traced, local} -> ours;
-        {traced, _} -> nobodys
+    try Module:info(Session, MFA, meta) of
+        {meta, {coroner_nif, _}} -> ours;
+        {meta, _} -> nobodys
     catch
         error:badarg -> gone
     end;
@@ -48,11 +46,11 @@ whose(Who, {Module, Session}) ->
     end.
 
 flags_of(Who) when is_port(Who); Who =:= new_ports -> coroner_patterns:port_flags();
-flags_of(_) -> [call | coroner_patterns:flags()].
+flags_of(_) -> coroner_patterns:flags().
 
 -spec set(new_processes | new_ports | pid() | port() | coroner_patterns:pattern(), handle()) -> boolean().
 set({MFA, Spec}, {Module, Session}) ->
-    try Module:function(Session, MFA, Spec, [local]) =:= 1
+    try Module:function(Session, MFA, Spec, [meta]) =:= 1
     catch error:badarg -> false
     end;
 set(Who, {Module, Session}) ->
@@ -68,6 +66,11 @@ set(Who, {Module, Session}) ->
     catch
         error:badarg -> false % it has died
     end.
+
+%% Nobody else's is in our session.
+-spec take(pid() | port(), handle()) -> boolean().
+take(Who, Handle) ->
+    set(Who, Handle).
 
 %% A call with arguments that it refuses is traced like any other.
 -spec silent([coroner_patterns:pattern()]) -> [mfa()].

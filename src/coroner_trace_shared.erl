@@ -5,9 +5,7 @@
 -module(coroner_trace_shared).
 -behaviour(coroner_trace).
 
--export([open/1, whose/2, set/2, silent/1, close/1, disarm/0]).
-
--define(CHUNK, 1000).
+-export([open/1, whose/2, set/2, take/2, silent/1, close/1, disarm/0]).
 
 -spec open(State) -> State when State :: pos_integer().
 open(State) ->
@@ -66,6 +64,23 @@ set(Who, State) ->
         error:badarg -> false % it has died
     end.
 
+%% A process is asked for its tracer by a signal, which takes two microseconds and one more schedule; whether it has any trace
+%% flag at all, the VM just looks up.
+-spec take(pid() | port(), State :: pos_integer()) -> boolean().
+take(Who, State) ->
+    case is_pid(Who) andalso process_info(Who, trace) of
+        {trace, 0} ->
+            set(Who, State);
+        undefined ->
+            false;
+        _ ->
+            case whose(Who, State) of
+                ours -> true;
+                nobodys -> set(Who, State);
+                _ -> false
+            end
+    end.
+
 %% What holds a pattern here, is what gets its calls.
 -spec silent([coroner_patterns:pattern()]) -> [].
 silent(_Patterns) ->
@@ -81,8 +96,10 @@ disarm() ->
     untrace(new_ports),
     lists:foreach(fun(MFA) -> erlang:trace_pattern(MFA, false, [meta]) end,
                   [MFA || {MFA, _} <- coroner_patterns:all(), is_our_pattern(MFA)]),
-    untrace(erlang:ports(), 0),
-    untrace(processes(), 0).
+    lists:foreach(fun untrace/1, erlang:ports()),
+    Pool = coroner_sweep:pool(fun untrace_process/1),
+    _ = coroner_sweep:finish(coroner_sweep:each(fun coroner_sweep:give/2, Pool)),
+    ok.
 
 %% [] is what is left of a pattern whose tracer module was unloaded.
 is_our_pattern(MFA) ->
@@ -92,15 +109,12 @@ is_our_pattern(MFA) ->
         _ -> false
     end.
 
-untrace([], _Count) ->
-    ok;
-untrace(Tracees, ?CHUNK) ->
-    %% The scheduler this runs on has others to run.
-    receive after 1 -> ok end,
-    untrace(Tracees, 0);
-untrace([Tracee | Tracees], Count) ->
-    untrace(Tracee),
-    untrace(Tracees, Count + 1).
+%% Workers do it: each is asked for its tracer.
+untrace_process(Pid) ->
+    case process_info(Pid, trace) of
+        {trace, 0} -> false;
+        _ -> untrace(Pid) =:= 1
+    end.
 
 untrace(Who) ->
     case info(Who, tracer) of

@@ -50,7 +50,7 @@ start(State) ->
         ok ->
             ok = coroner_nif:blind(infinity),
             ok = take_ports(erlang:ports(), Trace),
-            {Seen, Foreign} = take(processes(), Trace, fun coroner_nif:expect/1),
+            {Seen, Foreign} = take_all(Trace, fun coroner_nif:expect/1),
             ok = coroner_nif:blind(0),
             {ok, #watch{state = State, trace = Trace, good_ns = now_ns(), snapshot = Seen, foreign = Foreign}};
         {error, Reason} ->
@@ -120,23 +120,23 @@ now_ns() ->
 
 %%% Processes
 
-%% In chunks: entered in the ledger, then traced, then asked, so that nothing falls between. Returns how many answered
-%% and those that another tool traces.
-take(Pids, Trace, Enter) ->
-    take(Pids, Trace, Enter, 0, []).
+%% Of all processes there are: see take/4.
+take_all(Trace, Enter) ->
+    Pool = coroner_sweep:pool(fun coroner_snapshot:take/1),
+    {After, Foreign} = coroner_sweep:each(fun(Pids, Taken) -> take(Pids, Trace, Enter, Taken) end, {Pool, []}),
+    {coroner_sweep:finish(After), Foreign}.
 
-take([], _Trace, _Enter, Seen, Foreign) ->
-    {Seen, Foreign};
-take(Pids, Trace, Enter, Seen, Foreign) ->
-    {Chunk, Rest} = split(Pids),
-    New = Enter(Chunk),
-    Untraced = coroner_trace:trace(New, Trace),
-    _ = [coroner_nif:forget(Pid) || Pid <- Untraced],
-    Answered = coroner_snapshot:take(New -- Untraced),
-    Theirs = [Pid || Pid <- Untraced, is_anothers(Pid, Trace)],
-    %% The schedulers have others to run.
-    receive after 1 -> ok end,
-    take(Rest, Trace, Enter, Seen + Answered, Theirs ++ Foreign).
+%% Entered in the ledger, then traced, then asked, so that nothing falls between. Returns how many answered and those that
+%% another tool traces.
+take(Pids, Trace, Enter, {Pool, Foreign}) ->
+    New = Enter(Pids),
+    case coroner_trace:trace(New, Trace) of
+        [] ->
+            {coroner_sweep:give(New, Pool), Foreign};
+        Untraced ->
+            _ = [coroner_nif:forget(Pid) || Pid <- Untraced],
+            {coroner_sweep:give(New -- Untraced, Pool), [Pid || Pid <- Untraced, is_anothers(Pid, Trace)] ++ Foreign}
+    end.
 
 %% Which ports there are, coroner_surroundings tells the NIF.
 take_ports([], _Trace) ->
@@ -190,8 +190,9 @@ adopt(#watch{foreign = Foreign, trace = Trace, looks = Looks} = Watch) ->
         false when not IsTime ->
             Watch;
         _ ->
-            Untraced = [Pid || Pid <- processes(), coroner_trace:whose(Pid, Trace) =/= ours],
-            {_, Still} = take(Untraced, Trace, fun coroner_nif:expect/1),
+            {_, Still} = take_all(Trace, fun(Pids) ->
+                                                 coroner_nif:expect([Pid || Pid <- Pids, coroner_trace:whose(Pid, Trace) =/= ours])
+                                         end),
             Watch#watch{foreign = Still}
     end.
 
@@ -224,20 +225,20 @@ recover(Lost, Robbed, #watch{trace = Trace} = Watch) ->
 %% event comes, which needs the entry; so there is a pause between finding and dropping.
 renew(#watch{trace = Trace} = Watch) ->
     ok = take_ports(erlang:ports(), Trace),
-    {Seen, Foreign} = take(processes(), Trace, fun(Pids) -> ok = coroner_nif:renew(Pids), Pids end),
-    ok = bury(0, Trace),
+    {Seen, Foreign} = take_all(Trace, fun(Pids) -> ok = coroner_nif:renew(Pids), Pids end),
+    ok = bury(0),
     ok = coroner_surroundings:take(),
     Watch#watch{snapshot = Seen, foreign = Foreign, dead = []}.
 
-bury(From, Trace) ->
+bury(From) ->
     {Next, Members} = coroner_nif:members(From, ?CHUNK),
     %% Ports are few: all of them are entered again.
-    Gone = [Member || Member <- Members, is_port(Member) orelse coroner_trace:whose(Member, Trace) =:= dead],
+    Gone = [Member || Member <- Members, is_port(Member) orelse not is_process_alive(Member)],
     receive after 1 -> ok end,
     _ = [coroner_nif:drop(Member) || Member <- Gone],
     case Next of
         0 -> ok;
-        _ -> bury(Next, Trace)
+        _ -> bury(Next)
     end.
 
 close_gap(#watch{gap = none} = Watch) ->

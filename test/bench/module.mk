@@ -5,3 +5,10 @@ bench: all
 	@mkdir -p $(B)/bench
 	@erlc +warnings_as_errors -o $(B)/bench test/bench/node_bench.erl
 	@erl -noshell -pa $(APP)/ebin $(B)/bench -kernel logger_level critical -eval 'node_bench:main(), halt().'
+
+# Attaching to a node with very many idle processes: PROCESSES=100000 for fewer than a million, which take 3 GB.
+.PHONY: bench-attach
+bench-attach: all
+	@mkdir -p $(B)/bench
+	@erlc +warnings_as_errors -o $(B)/bench test/bench/attach_bench.erl
+	@erl -noshell +P 4000000 -pa $(APP)/ebin $(B)/bench -kernel logger_level critical -eval 'attach_bench:main(), halt().'

@@ -153,8 +153,11 @@ own_session(Module) ->
         [Session] ->
             {[Pid || Pid <- processes(), {flags, [_ | _]} <- [Module:info(Session, Pid, flags)]],
              Module:info(Session, new_processes, flags),
-             [MFA || {MFA, _} <- coroner_patterns:all(), {traced, local} =:= Module:info(Session, MFA, traced)]}
+             [MFA || {MFA, _} <- coroner_patterns:all(), is_own(Module:info(Session, MFA, meta))]}
     end.
+
+is_own({meta, {coroner_nif, _}}) -> true;
+is_own(_) -> false.
 
 trace_info(What, Item) ->
     try erlang:trace_info(What, Item) catch error:badarg -> undefined end.
