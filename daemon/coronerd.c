@@ -20,7 +20,8 @@
 #include "op_status.h"
 #include "op_subscribe.h"
 #include "query.h"
-#include "sink.h"
+#include "settings.h"
+#include "sinks.h"
 #include "store.h"
 #include "timestamp.h"
 #include "version.h"
@@ -53,7 +54,8 @@ struct daemon {
     struct writer *writer;
     struct ingest *ingest;
     struct query *query;
-    struct sink *sink;
+    struct settings settings;
+    struct sinks *sinks;
     struct op_status_parts parts;
 };
 
@@ -144,7 +146,7 @@ static void finish(struct daemon *daemon)
 {
     daemon->finished = true;
     query_close(daemon->query);
-    sink_close(daemon->sink);
+    sinks_close(daemon->sinks);
     /* In this order: what the writer drops, the ingest must still know. */
     writer_close(daemon->writer);
     ingest_close(daemon->ingest);
@@ -160,11 +162,11 @@ static void on_all_drained(void *cookie)
         finish(daemon);
 }
 
-static void on_sink_drained(void *cookie)
+static void on_sinks_drained(void *cookie)
 {
     struct daemon *daemon = cookie;
 
-    /* The sink's cursor is still to be written. */
+    /* The sinks' cursors are still to be written. */
     if (!daemon->finished)
         writer_drain(daemon->writer, on_all_drained, daemon);
 }
@@ -173,12 +175,8 @@ static void on_writer_drained(void *cookie)
 {
     struct daemon *daemon = cookie;
 
-    if (daemon->finished)
-        return;
-    if (daemon->sink != NULL)
-        sink_drain(daemon->sink, on_sink_drained, daemon);
-    else
-        on_sink_drained(daemon);
+    if (!daemon->finished)
+        sinks_drain(daemon->sinks, on_sinks_drained, daemon);
 }
 
 static void on_deadline(uv_timer_t *timer)
@@ -193,8 +191,7 @@ static void on_deadline(uv_timer_t *timer)
         daemon->exit_code = EX_IOERR;
     }
     /* A thread that is writing cannot be stopped. */
-    if ((daemon->writer != NULL && writer_busy(daemon->writer)) ||
-        (daemon->sink != NULL && sink_busy(daemon->sink)))
+    if (daemon->writer != NULL && writer_busy(daemon->writer))
         uv_timer_start(timer, on_deadline, BUSY_MS, 0);
     else
         finish(daemon);
@@ -221,8 +218,8 @@ static void on_signal(uv_signal_t *handle, int signal_number)
 
     if (signal_number != SIGHUP)
         stop(daemon, signal_number);
-    else if (daemon->sink != NULL && !daemon->stopping)
-        sink_reopen(daemon->sink);
+    else if (!daemon->stopping)
+        sinks_reopen(daemon->sinks);
 }
 
 /* ---- the beginning ---- */
@@ -250,26 +247,41 @@ static void watch_signals(struct daemon *daemon)
     }
 }
 
-static int start_sink(struct daemon *daemon, const struct options *options)
+/* What the command line says of sinks. */
+static void read_settings(struct daemon *daemon, const struct options *options)
 {
-    char why[STORE_WHY_SIZE];
-    struct store_reader *reader;
+    struct settings *settings = &daemon->settings;
+    struct sink_settings *sink = settings->sinks;
 
+    settings->store.path = memory_string(options->store);
     if (options->out == NULL)
+        return;
+    settings->sink_count = 1;
+    *sink = (struct sink_settings){.name = memory_string("out"),
+                                   .type = strcmp(options->out, "-") == 0 ? SINK_STDOUT : SINK_FILE,
+                                   .path = memory_string(options->out),
+                                   .mode = 0640,
+                                   .group = (gid_t)-1};
+}
+
+static void free_settings(struct daemon *daemon)
+{
+    free(daemon->settings.sinks[0].name);
+    free(daemon->settings.sinks[0].path);
+    free(daemon->settings.store.path);
+}
+
+static int start_sinks(struct daemon *daemon)
+{
+    char why[SINK_WHY_SIZE];
+    int exit_code;
+
+    daemon->sinks =
+        sinks_new(&daemon->loop, &daemon->settings, daemon->store, daemon->writer, &exit_code, why);
+    if (daemon->sinks != NULL)
         return EX_OK;
-    reader = store_reader_open(options->store, why);
-    if (reader == NULL) {
-        log_error("%s", why);
-        return EX_IOERR;
-    }
-    daemon->sink =
-        sink_new(&daemon->loop, daemon->store, reader, daemon->writer, options->out, why);
-    if (daemon->sink == NULL) {
-        log_error("%s", why);
-        store_reader_close(reader);
-        return EX_CANTCREAT;
-    }
-    return EX_OK;
+    log_error("%s", why);
+    return exit_code;
 }
 
 static int start_query(struct daemon *daemon, const struct options *options)
@@ -299,7 +311,7 @@ static int start_query(struct daemon *daemon, const struct options *options)
     daemon->parts = (struct op_status_parts){.query = daemon->query,
                                              .ingest = daemon->ingest,
                                              .writer = daemon->writer,
-                                             .sink = daemon->sink,
+                                             .sinks = daemon->sinks,
                                              .store_path = options->store,
                                              .started_ns = timestamp_now()};
     op_status_register(daemon->query, &daemon->parts);
@@ -339,7 +351,8 @@ static int start(struct daemon *daemon, const struct options *options)
         return exit_code;
     }
     daemon->writer = writer_new(&daemon->loop, daemon->store);
-    if ((exit_code = start_sink(daemon, options)) != EX_OK ||
+    read_settings(daemon, options);
+    if ((exit_code = start_sinks(daemon)) != EX_OK ||
         (exit_code = start_ingest(daemon, options)) != EX_OK ||
         (exit_code = start_query(daemon, options)) != EX_OK)
         return exit_code;
@@ -378,6 +391,7 @@ int main(int argc, char **argv)
     uv_run(&daemon->loop, UV_RUN_DEFAULT);
     uv_loop_close(&daemon->loop);
     store_close(daemon->store);
+    free_settings(daemon);
     exit_code = daemon->exit_code;
     free(daemon);
     if (exit_code == EX_OK)

@@ -1,8 +1,9 @@
 # coronerd, the daemon. Everything but coronerd.c is linked into its unit tests, too.
 
-DAEMON_LIBS := -luv -ljansson -lsqlite3 -lcbor
-DAEMON_UNITS := buffer cursor endpoint filter frame hello ingest item log memory op_records op_status \
-	op_subscribe query record reply shrink sink store timestamp utf8 writer
+DAEMON_LIBS := -luv -ljansson -lsqlite3 -lcbor -lnats -lpthread
+DAEMON_UNITS := buffer cursor endpoint filter fold frame hello ingest item log memory op_records op_status \
+	op_subscribe query record render render_ecs render_otlp reply shrink sink \
+	sink_exec sink_file sink_nats sink_stdout sink_stream sinks store timestamp utf8 writer
 DAEMON_CFLAGS := $(BASE_CFLAGS) -Idaemon
 DAEMON_SAN_FLAGS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SAN := $(B)/san

@@ -33,6 +33,7 @@ struct store_settings {
 
 enum sink_type { SINK_FILE, SINK_STDOUT, SINK_EXEC, SINK_NATS };
 enum sink_format { SINK_NATIVE, SINK_ECS, SINK_OTLP };
+enum sink_ack { SINK_ACK_NONE, SINK_ACK_LINES };
 
 struct sink_settings {
     char *name; /* [a-z0-9_-]{1,32}, unique: the cursor in the store has this name */
@@ -47,7 +48,8 @@ struct sink_settings {
     uint64_t rotate_bytes; /* 0: the daemon does not rotate */
     unsigned rotate_keep;  /* how many old files are kept */
 
-    char **command; /* SINK_EXEC: NULL-terminated arguments */
+    char **command;    /* SINK_EXEC: NULL-terminated arguments */
+    enum sink_ack ack; /* SINK_ACK_LINES: it writes a line for each record that it is done with */
 
     char *url;         /* SINK_NATS: nats://127.0.0.1:4222, several with commas */
     char *stream;      /* NULL: the stream must be there already */
