@@ -2,7 +2,6 @@
  * coronerd: collects the records of exits that nodes send, keeps them, answers questions about them
  * and writes them as JSON lines.
  */
-#include <getopt.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -19,28 +18,20 @@
 #include "op_records.h"
 #include "op_status.h"
 #include "op_subscribe.h"
+#include "options.h"
 #include "query.h"
+#include "settings.h"
 #include "sink.h"
 #include "store.h"
 #include "timestamp.h"
 #include "version.h"
 #include "writer.h"
 
-#define LISTEN_DEFAULT "/run/coroner/ingest.sock"
-#define QUERY_DEFAULT "/run/coroner/query.sock"
-#define STORE_DEFAULT "/var/lib/coroner/exits.db"
-
-#define DRAIN_MS 10000 /* to finish after SIGTERM */
-#define BUSY_MS 50     /* between looks at whether a thread is done */
-
-struct options {
-    const char *listen;
-    const char *query;
-    const char *store;
-    const char *out; /* NULL: none */
-};
+#define BUSY_MS 50 /* between looks at whether a thread is done */
 
 struct daemon {
+    const struct options *options;
+    struct settings *settings;
     uv_loop_t loop;
     uv_signal_t signals[3];
     int signal_count;
@@ -56,80 +47,6 @@ struct daemon {
     struct sink *sink;
     struct op_status_parts parts;
 };
-
-static void usage(FILE *out)
-{
-    fprintf(
-        out,
-        "Usage: coronerd [OPTION]...\n"
-        "Collect the exits of Erlang processes from nodes, keep them, and answer questions.\n"
-        "\n"
-        "  --listen PATH   socket that nodes connect to (default %s)\n"
-        "  --query PATH    socket that answers questions (default %s)\n"
-        "  --store PATH    database (default %s)\n"
-        "  --out FILE      also write every record as a line of JSON to FILE; - is stdout\n"
-        "  --help          show this\n"
-        "  --version       show the version\n"
-        "\n"
-        "SIGTERM and SIGINT: finish what has come, then end. SIGHUP: open FILE anew.\n"
-        "Exit codes: 0 ended on request, 64 wrong usage, 70 internal error, 73 a socket or file\n"
-        "cannot be created, 74 the store or FILE cannot be used.\n",
-        LISTEN_DEFAULT, QUERY_DEFAULT, STORE_DEFAULT);
-}
-
-/* Fill the options. Return -1 to go on, or the exit code. */
-static int read_options(int argc, char **argv, struct options *options)
-{
-    enum { LISTEN = 256, QUERY, STORE, OUT, HELP, VERSION };
-    static const struct option known[] = {
-        {"listen", required_argument, NULL, LISTEN},
-        {"query", required_argument, NULL, QUERY},
-        {"store", required_argument, NULL, STORE},
-        {"out", required_argument, NULL, OUT},
-        {"help", no_argument, NULL, HELP},
-        {"version", no_argument, NULL, VERSION},
-        {NULL, 0, NULL, 0},
-    };
-    int option;
-
-    while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
-        switch (option) {
-        case LISTEN:
-            options->listen = optarg;
-            break;
-        case QUERY:
-            options->query = optarg;
-            break;
-        case STORE:
-            options->store = optarg;
-            break;
-        case OUT:
-            options->out = optarg;
-            break;
-        case HELP:
-            usage(stdout);
-            return EX_OK;
-        case VERSION:
-            printf("coronerd %s\n", CORONERD_VERSION);
-            return EX_OK;
-        default:
-            fprintf(stderr, "Try 'coronerd --help'.\n");
-            return EX_USAGE;
-        }
-    }
-    if (optind < argc) {
-        fprintf(stderr, "coronerd: there is no argument '%s'. Try 'coronerd --help'.\n",
-                argv[optind]);
-        return EX_USAGE;
-    }
-    if (strcmp(options->listen, options->query) == 0) {
-        /* The second of them would find the first, and say that somebody else listens there. */
-        fprintf(stderr, "coronerd: --listen and --query name the same socket '%s'.\n",
-                options->listen);
-        return EX_USAGE;
-    }
-    return -1;
-}
 
 /* ---- the end ---- */
 
@@ -210,7 +127,8 @@ static void stop(struct daemon *daemon, int signal_number)
     }
     log_info("%s: finishing what has come", strsignal(signal_number));
     daemon->stopping = true;
-    uv_timer_start(&daemon->deadline, on_deadline, DRAIN_MS, 0);
+    uv_timer_start(&daemon->deadline, on_deadline,
+                   (uint64_t)daemon->settings->drain_timeout_s * 1000, 0);
     ingest_quiet(daemon->ingest);
     writer_drain(daemon->writer, on_writer_drained, daemon);
 }
@@ -250,20 +168,26 @@ static void watch_signals(struct daemon *daemon)
     }
 }
 
-static int start_sink(struct daemon *daemon, const struct options *options)
+static int start_sink(struct daemon *daemon)
 {
+    const struct settings *settings = daemon->settings;
+    const struct sink_settings *sink = &settings->sinks[0];
     char why[STORE_WHY_SIZE];
     struct store_reader *reader;
 
-    if (options->out == NULL)
+    if (settings->sink_count == 0)
         return EX_OK;
-    reader = store_reader_open(options->store, why);
+    if (settings->sink_count > 1 || (sink->type != SINK_FILE && sink->type != SINK_STDOUT)) {
+        log_error("there can be one sink, of type file or stdout");
+        return EX_CONFIG;
+    }
+    reader = store_reader_open(settings->store.path, why);
     if (reader == NULL) {
         log_error("%s", why);
         return EX_IOERR;
     }
-    daemon->sink =
-        sink_new(&daemon->loop, daemon->store, reader, daemon->writer, options->out, why);
+    daemon->sink = sink_new(&daemon->loop, daemon->store, reader, daemon->writer,
+                            sink->type == SINK_FILE ? sink->path : "-", why);
     if (daemon->sink == NULL) {
         log_error("%s", why);
         store_reader_close(reader);
@@ -272,19 +196,20 @@ static int start_sink(struct daemon *daemon, const struct options *options)
     return EX_OK;
 }
 
-static int start_query(struct daemon *daemon, const struct options *options)
+static int start_query(struct daemon *daemon)
 {
+    const struct settings *settings = daemon->settings;
     struct store_reader *readers[QUERY_READERS] = {NULL};
     char why[STORE_WHY_SIZE];
     struct endpoint *endpoint;
 
-    endpoint = endpoint_open(options->query, why);
+    endpoint = endpoint_open(settings->query.path, why);
     if (endpoint == NULL) {
         log_error("%s", why);
         return EX_CANTCREAT;
     }
     for (int i = 0; i < QUERY_READERS; i++) {
-        readers[i] = store_reader_open(options->store, why);
+        readers[i] = store_reader_open(settings->store.path, why);
         if (readers[i] == NULL)
             goto error_readers;
     }
@@ -300,7 +225,7 @@ static int start_query(struct daemon *daemon, const struct options *options)
                                              .ingest = daemon->ingest,
                                              .writer = daemon->writer,
                                              .sink = daemon->sink,
-                                             .store_path = options->store,
+                                             .store_path = settings->store.path,
                                              .started_ns = timestamp_now()};
     op_status_register(daemon->query, &daemon->parts);
     return EX_OK;
@@ -313,10 +238,10 @@ error_readers:
     return EX_IOERR;
 }
 
-static int start_ingest(struct daemon *daemon, const struct options *options)
+static int start_ingest(struct daemon *daemon)
 {
     char why[ENDPOINT_WHY_SIZE];
-    struct endpoint *endpoint = endpoint_open(options->listen, why);
+    struct endpoint *endpoint = endpoint_open(daemon->settings->ingest.path, why);
 
     if (endpoint != NULL)
         daemon->ingest = ingest_new(&daemon->loop, endpoint, daemon->writer, why);
@@ -327,58 +252,69 @@ static int start_ingest(struct daemon *daemon, const struct options *options)
     return EX_OK;
 }
 
-static int start(struct daemon *daemon, const struct options *options)
+static int start(struct daemon *daemon)
 {
+    const struct settings *settings = daemon->settings;
     char why[STORE_WHY_SIZE];
     int exit_code;
 
     /* The store first: who has it is the one daemon that may touch the rest. */
-    daemon->store = store_open(options->store, &exit_code, why);
+    daemon->store = store_open(settings->store.path, &exit_code, why);
     if (daemon->store == NULL) {
         log_error("%s", why);
         return exit_code;
     }
     daemon->writer = writer_new(&daemon->loop, daemon->store);
-    if ((exit_code = start_sink(daemon, options)) != EX_OK ||
-        (exit_code = start_ingest(daemon, options)) != EX_OK ||
-        (exit_code = start_query(daemon, options)) != EX_OK)
+    if ((exit_code = start_sink(daemon)) != EX_OK || (exit_code = start_ingest(daemon)) != EX_OK ||
+        (exit_code = start_query(daemon)) != EX_OK)
         return exit_code;
     watch_signals(daemon);
-    log_info("ready: coronerd %s, ingest %s, query %s, store %s, out %s", CORONERD_VERSION,
-             options->listen, options->query, options->store,
-             options->out != NULL ? options->out : "none");
+    log_info("ready: coronerd %s, ingest %s, query %s, store %s, %zu sinks", CORONERD_VERSION,
+             settings->ingest.path, settings->query.path, settings->store.path,
+             settings->sink_count);
     return EX_OK;
 }
 
 int main(int argc, char **argv)
 {
-    struct options options = {
-        .listen = LISTEN_DEFAULT, .query = QUERY_DEFAULT, .store = STORE_DEFAULT};
+    struct options options = {0};
+    char why[SETTINGS_WHY_SIZE];
     struct daemon *daemon;
-    int exit_code = read_options(argc, argv, &options);
+    int exit_code = options_read(argc, argv, &options);
 
     if (exit_code >= 0)
         return exit_code;
+    if (options.check)
+        return options_check(&options);
     signal(SIGPIPE, SIG_IGN);
     /* A limit on file sizes is an error to handle, as a full disk is. */
     signal(SIGXFSZ, SIG_IGN);
     raise_descriptor_limit();
 
     daemon = memory_zeroed(sizeof(*daemon));
+    daemon->options = &options;
+    daemon->settings = settings_read(options.config, &options.flags, why);
+    if (daemon->settings == NULL) {
+        log_error("%s", why);
+        free(daemon);
+        return EX_CONFIG;
+    }
     if (uv_loop_init(&daemon->loop) != 0) {
         log_error("cannot make an event loop");
+        settings_free(daemon->settings);
         free(daemon);
         return EX_SOFTWARE;
     }
     uv_timer_init(&daemon->loop, &daemon->deadline);
     daemon->deadline.data = daemon;
-    daemon->exit_code = start(daemon, &options);
+    daemon->exit_code = start(daemon);
     if (daemon->exit_code != EX_OK)
         on_deadline(&daemon->deadline);
     uv_run(&daemon->loop, UV_RUN_DEFAULT);
     uv_loop_close(&daemon->loop);
     store_close(daemon->store);
     exit_code = daemon->exit_code;
+    settings_free(daemon->settings);
     free(daemon);
     if (exit_code == EX_OK)
         log_info("ended");

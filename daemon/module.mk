@@ -1,8 +1,9 @@
 # coronerd, the daemon. Everything but coronerd.c is linked into its unit tests, too.
 
-DAEMON_LIBS := -luv -ljansson -lsqlite3 -lcbor
+DAEMON_LIBS := -luv -ljansson -lsqlite3 -lcbor -lconfuse -lsystemd
 DAEMON_UNITS := buffer cursor endpoint filter frame hello ingest item log memory op_records op_status \
-	op_subscribe query record reply shrink sink store timestamp utf8 writer
+	op_subscribe options query record reply settings settings_keys settings_text settings_value shrink \
+	sink store timestamp utf8 writer
 DAEMON_CFLAGS := $(BASE_CFLAGS) -Idaemon
 DAEMON_SAN_FLAGS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SAN := $(B)/san
