@@ -11,10 +11,12 @@
 #include <sysexits.h>
 #include <uv.h>
 
+#include "access.h"
 #include "endpoint.h"
 #include "ingest.h"
 #include "log.h"
 #include "memory.h"
+#include "notify.h"
 #include "op_records.h"
 #include "op_status.h"
 #include "op_subscribe.h"
@@ -28,6 +30,8 @@
 #include "writer.h"
 
 #define BUSY_MS 50 /* between looks at whether a thread is done */
+#define STATUS_READY "collecting exits and answering questions"
+#define LOG_MS 1000 /* for the last lines of the log */
 
 struct daemon {
     const struct options *options;
@@ -36,6 +40,8 @@ struct daemon {
     uv_signal_t signals[3];
     int signal_count;
     uv_timer_t deadline;
+    struct notify *notify;
+    struct notify_sockets sockets;
     bool stopping;
     bool finished;
     int exit_code;
@@ -44,6 +50,8 @@ struct daemon {
     struct writer *writer;
     struct ingest *ingest;
     struct query *query;
+    struct endpoint *ingest_endpoint; /* which `ingest` and `query` own */
+    struct endpoint *query_endpoint;
     struct sink *sink;
     struct op_status_parts parts;
 };
@@ -66,6 +74,7 @@ static void finish(struct daemon *daemon)
     writer_close(daemon->writer);
     ingest_close(daemon->ingest);
     uv_close((uv_handle_t *)&daemon->deadline, NULL);
+    notify_close(daemon->notify);
     close_signals(daemon);
 }
 
@@ -126,11 +135,58 @@ static void stop(struct daemon *daemon, int signal_number)
         return;
     }
     log_info("%s: finishing what has come", strsignal(signal_number));
+    notify_stopping(daemon->notify, "finishing what has come");
     daemon->stopping = true;
     uv_timer_start(&daemon->deadline, on_deadline,
                    (uint64_t)daemon->settings->drain_timeout_s * 1000, 0);
     ingest_quiet(daemon->ingest);
     writer_drain(daemon->writer, on_writer_drained, daemon);
+}
+
+/* ---- changes ---- */
+
+static void on_setting(void *cookie, enum settings_change change, const char *key, const char *was,
+                       const char *is)
+{
+    (void)cookie;
+    if (change == SETTINGS_TAKEN)
+        log_info("%s is %s now (it was %s)", key, is, was);
+    else
+        log_warning("%s is %s in the config file; it stays %s until coronerd is started anew", key,
+                    is, was);
+}
+
+static void permit(const struct endpoint *endpoint, const struct socket_settings *settings)
+{
+    char why[ENDPOINT_WHY_SIZE];
+
+    if (endpoint_permit(endpoint, settings, why) != 0)
+        log_error("%s", why);
+}
+
+static void read_settings_again(struct daemon *daemon)
+{
+    char why[SETTINGS_WHY_SIZE];
+    struct settings *fresh = settings_read(daemon->options->config, &daemon->options->flags, why);
+
+    if (fresh == NULL) {
+        log_error("%s; all settings stay as they are", why);
+        return;
+    }
+    settings_take(daemon->settings, fresh, on_setting, NULL);
+    settings_free(fresh);
+    permit(daemon->ingest_endpoint, &daemon->settings->ingest);
+    permit(daemon->query_endpoint, &daemon->settings->query);
+}
+
+static void reload(struct daemon *daemon)
+{
+    notify_reloading(daemon->notify, "reading the settings again");
+    read_settings_again(daemon);
+    if (daemon->sink != NULL)
+        sink_reopen(daemon->sink);
+    log_info("reloaded");
+    notify_ready(daemon->notify, STATUS_READY);
 }
 
 static void on_signal(uv_signal_t *handle, int signal_number)
@@ -139,8 +195,8 @@ static void on_signal(uv_signal_t *handle, int signal_number)
 
     if (signal_number != SIGHUP)
         stop(daemon, signal_number);
-    else if (daemon->sink != NULL && !daemon->stopping)
-        sink_reopen(daemon->sink);
+    else if (!daemon->stopping)
+        reload(daemon);
 }
 
 /* ---- the beginning ---- */
@@ -196,28 +252,47 @@ static int start_sink(struct daemon *daemon)
     return EX_OK;
 }
 
+/* Listen, or take the socket on which systemd does. */
+static int open_endpoint(const struct socket_settings *settings, int passed,
+                         struct endpoint **endpoint)
+{
+    char why[ENDPOINT_WHY_SIZE];
+    int exit_code = EX_OK;
+
+    if (passed >= 0)
+        *endpoint = endpoint_passed(passed);
+    else if ((*endpoint = endpoint_open(settings, &exit_code, why)) == NULL)
+        log_error("%s", why);
+    else
+        exit_code = EX_OK;
+    return exit_code;
+}
+
 static int start_query(struct daemon *daemon)
 {
     const struct settings *settings = daemon->settings;
     struct store_reader *readers[QUERY_READERS] = {NULL};
     char why[STORE_WHY_SIZE];
     struct endpoint *endpoint;
+    struct access *access;
+    int exit_code = open_endpoint(&settings->query, daemon->sockets.query, &endpoint);
 
-    endpoint = endpoint_open(settings->query.path, why);
-    if (endpoint == NULL) {
-        log_error("%s", why);
-        return EX_CANTCREAT;
-    }
+    if (exit_code != EX_OK)
+        return exit_code;
+    access = access_new("query", &settings->query, &settings->query_connections_max,
+                        &settings->query_connections_per_user);
     for (int i = 0; i < QUERY_READERS; i++) {
         readers[i] = store_reader_open(settings->store.path, why);
         if (readers[i] == NULL)
             goto error_readers;
     }
-    daemon->query = query_new(&daemon->loop, endpoint, daemon->writer, readers, why);
+    daemon->query = query_new(&daemon->loop, endpoint, access, daemon->writer, readers, why);
     if (daemon->query == NULL) {
         endpoint = NULL;
+        access = NULL;
         goto error_readers;
     }
+    daemon->query_endpoint = endpoint;
 
     op_records_register(daemon->query);
     op_subscribe_register(daemon->query, daemon->writer);
@@ -234,21 +309,30 @@ error_readers:
     log_error("%s", why);
     for (int i = 0; i < QUERY_READERS; i++)
         store_reader_close(readers[i]);
+    access_free(access);
     endpoint_close(endpoint);
     return EX_IOERR;
 }
 
 static int start_ingest(struct daemon *daemon)
 {
+    const struct settings *settings = daemon->settings;
     char why[ENDPOINT_WHY_SIZE];
-    struct endpoint *endpoint = endpoint_open(daemon->settings->ingest.path, why);
+    struct endpoint *endpoint;
+    int exit_code = open_endpoint(&settings->ingest, daemon->sockets.ingest, &endpoint);
 
-    if (endpoint != NULL)
-        daemon->ingest = ingest_new(&daemon->loop, endpoint, daemon->writer, why);
+    if (exit_code != EX_OK)
+        return exit_code;
+    daemon->ingest =
+        ingest_new(&daemon->loop, endpoint,
+                   access_new("ingest", &settings->ingest, &settings->ingest_connections_max,
+                              &settings->ingest_connections_per_user),
+                   daemon->writer, why);
     if (daemon->ingest == NULL) {
         log_error("%s", why);
         return EX_CANTCREAT;
     }
+    daemon->ingest_endpoint = endpoint;
     return EX_OK;
 }
 
@@ -258,6 +342,10 @@ static int start(struct daemon *daemon)
     char why[STORE_WHY_SIZE];
     int exit_code;
 
+    if (notify_take_sockets(&daemon->sockets, why) != 0) {
+        log_error("%s", why);
+        return EX_CONFIG;
+    }
     /* The store first: who has it is the one daemon that may touch the rest. */
     daemon->store = store_open(settings->store.path, &exit_code, why);
     if (daemon->store == NULL) {
@@ -270,8 +358,9 @@ static int start(struct daemon *daemon)
         return exit_code;
     watch_signals(daemon);
     log_info("ready: coronerd %s, ingest %s, query %s, store %s, %zu sinks", CORONERD_VERSION,
-             settings->ingest.path, settings->query.path, settings->store.path,
+             daemon->ingest_endpoint->path, daemon->query_endpoint->path, settings->store.path,
              settings->sink_count);
+    notify_ready(daemon->notify, STATUS_READY);
     return EX_OK;
 }
 
@@ -307,6 +396,7 @@ int main(int argc, char **argv)
     }
     uv_timer_init(&daemon->loop, &daemon->deadline);
     daemon->deadline.data = daemon;
+    daemon->notify = notify_new(&daemon->loop);
     daemon->exit_code = start(daemon);
     if (daemon->exit_code != EX_OK)
         on_deadline(&daemon->deadline);
@@ -318,5 +408,6 @@ int main(int argc, char **argv)
     free(daemon);
     if (exit_code == EX_OK)
         log_info("ended");
+    log_end(LOG_MS);
     return exit_code;
 }
