@@ -1,6 +1,7 @@
 # What tests coronerd. Included by daemon/module.mk.
 
-DAEMON_TESTS := test_daemon_frame test_daemon_record test_daemon_text test_daemon_query test_daemon_store
+DAEMON_TESTS := test_daemon_frame test_daemon_record test_daemon_text test_daemon_query test_daemon_store \
+	test_daemon_settings test_daemon_access
 
 $(SAN)/test/%: $(SAN)/test/%.o $(DAEMON_SAN_OBJECTS)
 	@mkdir -p $(@D)
