@@ -2,7 +2,6 @@
  * coronerd: collects the records of exits that nodes send, keeps them, answers questions about them
  * and writes them as JSON lines.
  */
-#include <getopt.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,39 +11,37 @@
 #include <sysexits.h>
 #include <uv.h>
 
+#include "access.h"
 #include "endpoint.h"
 #include "ingest.h"
 #include "log.h"
 #include "memory.h"
+#include "notify.h"
 #include "op_records.h"
 #include "op_status.h"
 #include "op_subscribe.h"
+#include "options.h"
 #include "query.h"
-#include "sink.h"
+#include "settings.h"
+#include "sinks.h"
 #include "store.h"
 #include "timestamp.h"
 #include "version.h"
 #include "writer.h"
 
-#define LISTEN_DEFAULT "/run/coroner/ingest.sock"
-#define QUERY_DEFAULT "/run/coroner/query.sock"
-#define STORE_DEFAULT "/var/lib/coroner/exits.db"
-
-#define DRAIN_MS 10000 /* to finish after SIGTERM */
-#define BUSY_MS 50     /* between looks at whether a thread is done */
-
-struct options {
-    const char *listen;
-    const char *query;
-    const char *store;
-    const char *out; /* NULL: none */
-};
+#define BUSY_MS 50 /* between looks at whether a thread is done */
+#define STATUS_READY "collecting exits and answering questions"
+#define LOG_MS 1000 /* for the last lines of the log */
 
 struct daemon {
+    const struct options *options;
+    struct settings *settings;
     uv_loop_t loop;
     uv_signal_t signals[3];
     int signal_count;
     uv_timer_t deadline;
+    struct notify *notify;
+    struct notify_sockets sockets;
     bool stopping;
     bool finished;
     int exit_code;
@@ -53,83 +50,11 @@ struct daemon {
     struct writer *writer;
     struct ingest *ingest;
     struct query *query;
-    struct sink *sink;
+    struct endpoint *ingest_endpoint; /* which `ingest` and `query` own */
+    struct endpoint *query_endpoint;
+    struct sinks *sinks;
     struct op_status_parts parts;
 };
-
-static void usage(FILE *out)
-{
-    fprintf(
-        out,
-        "Usage: coronerd [OPTION]...\n"
-        "Collect the exits of Erlang processes from nodes, keep them, and answer questions.\n"
-        "\n"
-        "  --listen PATH   socket that nodes connect to (default %s)\n"
-        "  --query PATH    socket that answers questions (default %s)\n"
-        "  --store PATH    database (default %s)\n"
-        "  --out FILE      also write every record as a line of JSON to FILE; - is stdout\n"
-        "  --help          show this\n"
-        "  --version       show the version\n"
-        "\n"
-        "SIGTERM and SIGINT: finish what has come, then end. SIGHUP: open FILE anew.\n"
-        "Exit codes: 0 ended on request, 64 wrong usage, 70 internal error, 73 a socket or file\n"
-        "cannot be created, 74 the store or FILE cannot be used.\n",
-        LISTEN_DEFAULT, QUERY_DEFAULT, STORE_DEFAULT);
-}
-
-/* Fill the options. Return -1 to go on, or the exit code. */
-static int read_options(int argc, char **argv, struct options *options)
-{
-    enum { LISTEN = 256, QUERY, STORE, OUT, HELP, VERSION };
-    static const struct option known[] = {
-        {"listen", required_argument, NULL, LISTEN},
-        {"query", required_argument, NULL, QUERY},
-        {"store", required_argument, NULL, STORE},
-        {"out", required_argument, NULL, OUT},
-        {"help", no_argument, NULL, HELP},
-        {"version", no_argument, NULL, VERSION},
-        {NULL, 0, NULL, 0},
-    };
-    int option;
-
-    while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
-        switch (option) {
-        case LISTEN:
-            options->listen = optarg;
-            break;
-        case QUERY:
-            options->query = optarg;
-            break;
-        case STORE:
-            options->store = optarg;
-            break;
-        case OUT:
-            options->out = optarg;
-            break;
-        case HELP:
-            usage(stdout);
-            return EX_OK;
-        case VERSION:
-            printf("coronerd %s\n", CORONERD_VERSION);
-            return EX_OK;
-        default:
-            fprintf(stderr, "Try 'coronerd --help'.\n");
-            return EX_USAGE;
-        }
-    }
-    if (optind < argc) {
-        fprintf(stderr, "coronerd: there is no argument '%s'. Try 'coronerd --help'.\n",
-                argv[optind]);
-        return EX_USAGE;
-    }
-    if (strcmp(options->listen, options->query) == 0) {
-        /* The second of them would find the first, and say that somebody else listens there. */
-        fprintf(stderr, "coronerd: --listen and --query name the same socket '%s'.\n",
-                options->listen);
-        return EX_USAGE;
-    }
-    return -1;
-}
 
 /* ---- the end ---- */
 
@@ -144,11 +69,12 @@ static void finish(struct daemon *daemon)
 {
     daemon->finished = true;
     query_close(daemon->query);
-    sink_close(daemon->sink);
+    sinks_close(daemon->sinks);
     /* In this order: what the writer drops, the ingest must still know. */
     writer_close(daemon->writer);
     ingest_close(daemon->ingest);
     uv_close((uv_handle_t *)&daemon->deadline, NULL);
+    notify_close(daemon->notify);
     close_signals(daemon);
 }
 
@@ -160,11 +86,11 @@ static void on_all_drained(void *cookie)
         finish(daemon);
 }
 
-static void on_sink_drained(void *cookie)
+static void on_sinks_drained(void *cookie)
 {
     struct daemon *daemon = cookie;
 
-    /* The sink's cursor is still to be written. */
+    /* The sinks' cursors are still to be written. */
     if (!daemon->finished)
         writer_drain(daemon->writer, on_all_drained, daemon);
 }
@@ -173,12 +99,8 @@ static void on_writer_drained(void *cookie)
 {
     struct daemon *daemon = cookie;
 
-    if (daemon->finished)
-        return;
-    if (daemon->sink != NULL)
-        sink_drain(daemon->sink, on_sink_drained, daemon);
-    else
-        on_sink_drained(daemon);
+    if (!daemon->finished)
+        sinks_drain(daemon->sinks, on_sinks_drained, daemon);
 }
 
 static void on_deadline(uv_timer_t *timer)
@@ -193,8 +115,7 @@ static void on_deadline(uv_timer_t *timer)
         daemon->exit_code = EX_IOERR;
     }
     /* A thread that is writing cannot be stopped. */
-    if ((daemon->writer != NULL && writer_busy(daemon->writer)) ||
-        (daemon->sink != NULL && sink_busy(daemon->sink)))
+    if (daemon->writer != NULL && writer_busy(daemon->writer))
         uv_timer_start(timer, on_deadline, BUSY_MS, 0);
     else
         finish(daemon);
@@ -209,10 +130,57 @@ static void stop(struct daemon *daemon, int signal_number)
         return;
     }
     log_info("%s: finishing what has come", strsignal(signal_number));
+    notify_stopping(daemon->notify, "finishing what has come");
     daemon->stopping = true;
-    uv_timer_start(&daemon->deadline, on_deadline, DRAIN_MS, 0);
+    uv_timer_start(&daemon->deadline, on_deadline,
+                   (uint64_t)daemon->settings->drain_timeout_s * 1000, 0);
     ingest_quiet(daemon->ingest);
     writer_drain(daemon->writer, on_writer_drained, daemon);
+}
+
+/* ---- changes ---- */
+
+static void on_setting(void *cookie, enum settings_change change, const char *key, const char *was,
+                       const char *is)
+{
+    (void)cookie;
+    if (change == SETTINGS_TAKEN)
+        log_info("%s is %s now (it was %s)", key, is, was);
+    else
+        log_warning("%s is %s in the config file; it stays %s until coronerd is started anew", key,
+                    is, was);
+}
+
+static void permit(const struct endpoint *endpoint, const struct socket_settings *settings)
+{
+    char why[ENDPOINT_WHY_SIZE];
+
+    if (endpoint_permit(endpoint, settings, why) != 0)
+        log_error("%s", why);
+}
+
+static void read_settings_again(struct daemon *daemon)
+{
+    char why[SETTINGS_WHY_SIZE];
+    struct settings *fresh = settings_read(daemon->options->config, &daemon->options->flags, why);
+
+    if (fresh == NULL) {
+        log_error("%s; all settings stay as they are", why);
+        return;
+    }
+    settings_take(daemon->settings, fresh, on_setting, NULL);
+    settings_free(fresh);
+    permit(daemon->ingest_endpoint, &daemon->settings->ingest);
+    permit(daemon->query_endpoint, &daemon->settings->query);
+}
+
+static void reload(struct daemon *daemon)
+{
+    notify_reloading(daemon->notify, "reading the settings again");
+    read_settings_again(daemon);
+    sinks_reopen(daemon->sinks);
+    log_info("reloaded");
+    notify_ready(daemon->notify, STATUS_READY);
 }
 
 static void on_signal(uv_signal_t *handle, int signal_number)
@@ -221,8 +189,8 @@ static void on_signal(uv_signal_t *handle, int signal_number)
 
     if (signal_number != SIGHUP)
         stop(daemon, signal_number);
-    else if (daemon->sink != NULL && !daemon->stopping)
-        sink_reopen(daemon->sink);
+    else if (!daemon->stopping)
+        reload(daemon);
 }
 
 /* ---- the beginning ---- */
@@ -250,57 +218,68 @@ static void watch_signals(struct daemon *daemon)
     }
 }
 
-static int start_sink(struct daemon *daemon, const struct options *options)
+static int start_sinks(struct daemon *daemon)
 {
-    char why[STORE_WHY_SIZE];
-    struct store_reader *reader;
+    char why[SINK_WHY_SIZE];
+    int exit_code;
 
-    if (options->out == NULL)
+    daemon->sinks =
+        sinks_new(&daemon->loop, daemon->settings, daemon->store, daemon->writer, &exit_code, why);
+    if (daemon->sinks != NULL)
         return EX_OK;
-    reader = store_reader_open(options->store, why);
-    if (reader == NULL) {
-        log_error("%s", why);
-        return EX_IOERR;
-    }
-    daemon->sink =
-        sink_new(&daemon->loop, daemon->store, reader, daemon->writer, options->out, why);
-    if (daemon->sink == NULL) {
-        log_error("%s", why);
-        store_reader_close(reader);
-        return EX_CANTCREAT;
-    }
-    return EX_OK;
+    log_error("%s", why);
+    return exit_code;
 }
 
-static int start_query(struct daemon *daemon, const struct options *options)
+/* Listen, or take the socket on which systemd does. */
+static int open_endpoint(const struct socket_settings *settings, int passed,
+                         struct endpoint **endpoint)
 {
+    char why[ENDPOINT_WHY_SIZE];
+    int exit_code = EX_OK;
+
+    if (passed >= 0)
+        *endpoint = endpoint_passed(passed);
+    else if ((*endpoint = endpoint_open(settings, &exit_code, why)) == NULL)
+        log_error("%s", why);
+    else
+        exit_code = EX_OK;
+    return exit_code;
+}
+
+static int start_query(struct daemon *daemon)
+{
+    const struct settings *settings = daemon->settings;
     struct store_reader *readers[QUERY_READERS] = {NULL};
     char why[STORE_WHY_SIZE];
     struct endpoint *endpoint;
+    struct access *access;
+    int exit_code = open_endpoint(&settings->query, daemon->sockets.query, &endpoint);
 
-    endpoint = endpoint_open(options->query, why);
-    if (endpoint == NULL) {
-        log_error("%s", why);
-        return EX_CANTCREAT;
-    }
+    if (exit_code != EX_OK)
+        return exit_code;
+    access = access_new("query", &settings->query, &settings->query_connections_max,
+                        &settings->query_connections_per_user);
     for (int i = 0; i < QUERY_READERS; i++) {
-        readers[i] = store_reader_open(options->store, why);
+        readers[i] = store_reader_open(settings->store.path, why);
         if (readers[i] == NULL)
             goto error_readers;
     }
-    daemon->query = query_new(&daemon->loop, endpoint, daemon->writer, readers, why);
+    daemon->query = query_new(&daemon->loop, endpoint, access, daemon->writer, readers, why);
     if (daemon->query == NULL) {
         endpoint = NULL;
+        access = NULL;
         goto error_readers;
     }
+    daemon->query_endpoint = endpoint;
 
     op_records_register(daemon->query);
     op_subscribe_register(daemon->query, daemon->writer);
     daemon->parts = (struct op_status_parts){.query = daemon->query,
                                              .ingest = daemon->ingest,
                                              .writer = daemon->writer,
-                                             .sink = daemon->sink,
-                                             .store_path = options->store,
+                                             .sinks = daemon->sinks,
+                                             .store_path = settings->store.path,
                                              .started_ns = timestamp_now()};
     op_status_register(daemon->query, &daemon->parts);
     return EX_OK;
@@ -309,78 +288,105 @@ error_readers:
     log_error("%s", why);
     for (int i = 0; i < QUERY_READERS; i++)
         store_reader_close(readers[i]);
+    access_free(access);
     endpoint_close(endpoint);
     return EX_IOERR;
 }
 
-static int start_ingest(struct daemon *daemon, const struct options *options)
+static int start_ingest(struct daemon *daemon)
 {
+    const struct settings *settings = daemon->settings;
     char why[ENDPOINT_WHY_SIZE];
-    struct endpoint *endpoint = endpoint_open(options->listen, why);
+    struct endpoint *endpoint;
+    int exit_code = open_endpoint(&settings->ingest, daemon->sockets.ingest, &endpoint);
 
-    if (endpoint != NULL)
-        daemon->ingest = ingest_new(&daemon->loop, endpoint, daemon->writer, why);
+    if (exit_code != EX_OK)
+        return exit_code;
+    daemon->ingest =
+        ingest_new(&daemon->loop, endpoint,
+                   access_new("ingest", &settings->ingest, &settings->ingest_connections_max,
+                              &settings->ingest_connections_per_user),
+                   daemon->writer, why);
     if (daemon->ingest == NULL) {
         log_error("%s", why);
         return EX_CANTCREAT;
     }
+    daemon->ingest_endpoint = endpoint;
     return EX_OK;
 }
 
-static int start(struct daemon *daemon, const struct options *options)
+static int start(struct daemon *daemon)
 {
+    const struct settings *settings = daemon->settings;
     char why[STORE_WHY_SIZE];
     int exit_code;
 
+    if (notify_take_sockets(&daemon->sockets, why) != 0) {
+        log_error("%s", why);
+        return EX_CONFIG;
+    }
     /* The store first: who has it is the one daemon that may touch the rest. */
-    daemon->store = store_open(options->store, &exit_code, why);
+    daemon->store = store_open(settings->store.path, &exit_code, why);
     if (daemon->store == NULL) {
         log_error("%s", why);
         return exit_code;
     }
     daemon->writer = writer_new(&daemon->loop, daemon->store);
-    if ((exit_code = start_sink(daemon, options)) != EX_OK ||
-        (exit_code = start_ingest(daemon, options)) != EX_OK ||
-        (exit_code = start_query(daemon, options)) != EX_OK)
+    if ((exit_code = start_sinks(daemon)) != EX_OK || (exit_code = start_ingest(daemon)) != EX_OK ||
+        (exit_code = start_query(daemon)) != EX_OK)
         return exit_code;
     watch_signals(daemon);
-    log_info("ready: coronerd %s, ingest %s, query %s, store %s, out %s", CORONERD_VERSION,
-             options->listen, options->query, options->store,
-             options->out != NULL ? options->out : "none");
+    log_info("ready: coronerd %s, ingest %s, query %s, store %s, %zu sinks", CORONERD_VERSION,
+             daemon->ingest_endpoint->path, daemon->query_endpoint->path, settings->store.path,
+             settings->sink_count);
+    notify_ready(daemon->notify, STATUS_READY);
     return EX_OK;
 }
 
 int main(int argc, char **argv)
 {
-    struct options options = {
-        .listen = LISTEN_DEFAULT, .query = QUERY_DEFAULT, .store = STORE_DEFAULT};
+    struct options options = {0};
+    char why[SETTINGS_WHY_SIZE];
     struct daemon *daemon;
-    int exit_code = read_options(argc, argv, &options);
+    int exit_code = options_read(argc, argv, &options);
 
     if (exit_code >= 0)
         return exit_code;
+    if (options.check)
+        return options_check(&options);
     signal(SIGPIPE, SIG_IGN);
     /* A limit on file sizes is an error to handle, as a full disk is. */
     signal(SIGXFSZ, SIG_IGN);
     raise_descriptor_limit();
 
     daemon = memory_zeroed(sizeof(*daemon));
+    daemon->options = &options;
+    daemon->settings = settings_read(options.config, &options.flags, why);
+    if (daemon->settings == NULL) {
+        log_error("%s", why);
+        free(daemon);
+        return EX_CONFIG;
+    }
     if (uv_loop_init(&daemon->loop) != 0) {
         log_error("cannot make an event loop");
+        settings_free(daemon->settings);
         free(daemon);
         return EX_SOFTWARE;
     }
     uv_timer_init(&daemon->loop, &daemon->deadline);
     daemon->deadline.data = daemon;
-    daemon->exit_code = start(daemon, &options);
+    daemon->notify = notify_new(&daemon->loop);
+    daemon->exit_code = start(daemon);
     if (daemon->exit_code != EX_OK)
         on_deadline(&daemon->deadline);
     uv_run(&daemon->loop, UV_RUN_DEFAULT);
     uv_loop_close(&daemon->loop);
     store_close(daemon->store);
     exit_code = daemon->exit_code;
+    settings_free(daemon->settings);
     free(daemon);
     if (exit_code == EX_OK)
         log_info("ended");
+    log_end(LOG_MS);
     return exit_code;
 }

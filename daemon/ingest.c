@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "access.h"
 #include "frame.h"
 #include "hello.h"
 #include "ingest.h"
@@ -14,7 +15,6 @@
 #include "record.h"
 #include "transcode.h"
 
-#define CONNECTIONS_MAX 1024
 #define BACKLOG 128
 #define READ_BUFFER (2 * WIRE_FRAME_MAX) /* holds any frame */
 #define HELLO_SECONDS 10                 /* a connection says who it is within this time */
@@ -32,7 +32,7 @@ struct connection {
     struct connection *previous, *next;
     unsigned char *data; /* READ_BUFFER bytes, from the first read on */
     size_t used;
-    struct ucred peer;
+    struct access_guest guest;
     uint64_t accepted_ms;
 
     struct hello *hello; /* NULL before the HELLO */
@@ -56,6 +56,7 @@ struct ingest {
     uv_pipe_t server;
     uv_timer_t timer; /* looks for connections that never say HELLO */
     struct endpoint *endpoint;
+    struct access *access;
     struct writer *writer;
     struct connection *connections;
     unsigned connection_count; /* with those that only wait for their changes */
@@ -74,6 +75,7 @@ static void free_if_last(struct ingest *ingest)
     if (!ingest->closing || ingest->open_handles > 0 || ingest->connection_count > 0)
         return;
     endpoint_close(ingest->endpoint);
+    access_free(ingest->access);
     free(ingest);
 }
 
@@ -101,6 +103,7 @@ static void on_connection_closed(uv_handle_t *handle)
     struct connection *connection = handle->data;
 
     connection->closed = true;
+    access_leave(connection->ingest->access, &connection->guest);
     free_if_done(connection);
 }
 
@@ -117,10 +120,10 @@ static const char *describe(const struct connection *connection, char text[128])
 {
     if (connection->hello != NULL)
         snprintf(text, 128, "node %.64s (incarnation %s, uid %d)", connection->hello->name,
-                 connection->hello->incarnation, (int)connection->peer.uid);
+                 connection->hello->incarnation, (int)connection->guest.peer.uid);
     else
         snprintf(text, 128, "a peer with pid %d and uid %d that has not said who it is",
-                 (int)connection->peer.pid, (int)connection->peer.uid);
+                 (int)connection->guest.peer.pid, (int)connection->guest.peer.uid);
     return text;
 }
 
@@ -233,7 +236,7 @@ static void replace_older(struct connection *connection)
             strcmp(other->hello->incarnation, connection->hello->incarnation) != 0)
             continue;
         /* When users differ, the store knows whose it is: the first to come need not be right. */
-        if (other->peer.uid == connection->peer.uid)
+        if (other->guest.peer.uid == connection->guest.peer.uid)
             refuse(other, "the same incarnation connected anew");
     }
 }
@@ -262,11 +265,11 @@ static void on_hello(struct connection *connection, struct frame *frame)
     log_info("node %.64s connected (incarnation %s, host %.64s, OTP %.64s, os_pid %" PRIu64
              ", uid %d, made %" PRIu64 ", first held %" PRIu64 ")",
              connection->hello->name, connection->hello->incarnation, connection->hello->host,
-             connection->hello->otp, connection->hello->os_pid, (int)connection->peer.uid,
+             connection->hello->otp, connection->hello->os_pid, (int)connection->guest.peer.uid,
              connection->hello->made, connection->hello->first_held);
     change = memory_zeroed(sizeof(*change));
     change->type = CHANGE_HELLO;
-    change->uid = connection->peer.uid;
+    change->uid = connection->guest.peer.uid;
     submit(connection, change);
 }
 
@@ -511,7 +514,7 @@ static void on_connection(uv_stream_t *server, int status)
 {
     struct ingest *ingest = server->data;
     struct connection *connection;
-    socklen_t size = sizeof(connection->peer);
+    char why[ACCESS_WHY_SIZE];
     uv_os_fd_t fd;
 
     if (status != 0) {
@@ -533,22 +536,20 @@ static void on_connection(uv_stream_t *server, int status)
         close_connection(connection);
         return;
     }
-    /* What the kernel says of the peer, not what it says of itself. */
-    if (uv_fileno((uv_handle_t *)&connection->pipe, &fd) != 0 ||
-        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &connection->peer, &size) != 0) {
-        refuse(connection, "the kernel does not say whose it is");
+    if (uv_fileno((uv_handle_t *)&connection->pipe, &fd) != 0) {
+        close_connection(connection);
         return;
     }
-    if (ingest->connection_count > CONNECTIONS_MAX) {
-        refuse(connection, "more than %d connections", CONNECTIONS_MAX);
+    if (access_enter(ingest->access, fd, &connection->guest, why) != ACCESS_GRANTED) {
+        refuse(connection, "%s", why);
         return;
     }
     if (uv_read_start((uv_stream_t *)&connection->pipe, on_allocate, on_read) != 0)
         close_connection(connection);
 }
 
-struct ingest *ingest_new(uv_loop_t *loop, struct endpoint *endpoint, struct writer *writer,
-                          char why[ENDPOINT_WHY_SIZE])
+struct ingest *ingest_new(uv_loop_t *loop, struct endpoint *endpoint, struct access *access,
+                          struct writer *writer, char why[ENDPOINT_WHY_SIZE])
 {
     struct ingest *ingest = memory_zeroed(sizeof(*ingest));
     int result;
@@ -559,6 +560,7 @@ struct ingest *ingest_new(uv_loop_t *loop, struct endpoint *endpoint, struct wri
     ingest->server.data = ingest;
     ingest->timer.data = ingest;
     ingest->writer = writer;
+    ingest->access = access;
     ingest->endpoint = endpoint;
     result = uv_pipe_open(&ingest->server, endpoint->fd);
     if (result == 0) {

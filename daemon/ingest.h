@@ -9,18 +9,20 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "access.h"
 #include "endpoint.h"
 #include "writer.h"
 
 struct ingest;
 
 /*
- * ingest_new(loop, endpoint, writer, why):
- * Listen at ${endpoint}, whose descriptor is taken over, and hand what comes to ${writer}. Return
- * NULL if that fails and say in ${why} what is wrong.
+ * ingest_new(loop, endpoint, access, writer, why):
+ * Listen at ${endpoint}, whose descriptor is taken over, serve whom ${access} lets in, and hand
+ * what comes to ${writer}. ${endpoint} and ${access} are freed with it. Return NULL if that fails
+ * and say in ${why} what is wrong.
  */
-struct ingest *ingest_new(uv_loop_t *loop, struct endpoint *endpoint, struct writer *writer,
-                          char why[ENDPOINT_WHY_SIZE]);
+struct ingest *ingest_new(uv_loop_t *loop, struct endpoint *endpoint, struct access *access,
+                          struct writer *writer, char why[ENDPOINT_WHY_SIZE]);
 
 /*
  * ingest_quiet(ingest):

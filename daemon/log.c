@@ -4,10 +4,12 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "log.h"
+#include "log_output.h"
 #include "utf8.h"
 
 #define LINE_MAX_BYTES 1024
@@ -65,21 +67,34 @@ static void make_harmless(char *text, size_t length)
     }
 }
 
-__attribute__((format(printf, 2, 0))) static void line(const char *level, const char *format,
-                                                       va_list arguments)
+/* What stands before the text: what the journal adds by itself is left to it. */
+static size_t put_prefix(char *text, size_t size, int priority)
 {
-    char text[LINE_MAX_BYTES];
+    static const char *const names[] = {
+        [LOG_ERR] = "error", [LOG_WARNING] = "warning", [LOG_INFO] = "info"};
     struct timespec now;
     struct tm utc;
     size_t used;
     int length;
 
+    if (log_output_is_journal()) {
+        length = snprintf(text, size, "<%d>", priority);
+        return (size_t)length;
+    }
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
-    used = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
-    length = snprintf(text + used, sizeof(text) - used,
-                      ".%03ldZ coronerd[%d] %s: ", now.tv_nsec / 1000000, (int)getpid(), level);
-    used += (size_t)length;
+    used = strftime(text, size, "%Y-%m-%dT%H:%M:%S", &utc);
+    length = snprintf(text + used, size - used, ".%03ldZ coronerd[%d] %s: ", now.tv_nsec / 1000000,
+                      (int)getpid(), names[priority]);
+    return used + (size_t)length;
+}
+
+__attribute__((format(printf, 2, 0))) static void line(int priority, const char *format,
+                                                       va_list arguments)
+{
+    char text[LINE_MAX_BYTES];
+    size_t used = put_prefix(text, sizeof(text), priority);
+    int length;
 
     /* One byte is kept for the newline, which takes the place of the terminating NUL. */
     length = vsnprintf(text + used, sizeof(text) - used, format, arguments);
@@ -89,23 +104,20 @@ __attribute__((format(printf, 2, 0))) static void line(const char *level, const 
         used = sizeof(text) - 1;
     make_harmless(text, used);
     text[used++] = '\n';
-
-    /* There is nobody to tell that stderr cannot be written. */
-    if (write(STDERR_FILENO, text, used) < 0)
-        return;
+    log_output_put(text, used);
 }
 
-__attribute__((format(printf, 2, 3))) static void tell(const char *level, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void tell(int priority, const char *format, ...)
 {
     va_list arguments;
 
     va_start(arguments, format);
-    line(level, format, arguments);
+    line(priority, format, arguments);
     va_end(arguments);
 }
 
-__attribute__((format(printf, 2, 0))) static void
-bounded_line(const char *level, const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) static void bounded_line(int priority, const char *format,
+                                                               va_list arguments)
 {
     unsigned count;
 
@@ -114,8 +126,10 @@ bounded_line(const char *level, const char *format, va_list arguments)
         return;
     }
     if ((count = atomic_exchange(&left_out, 0)) > 0)
-        tell("warning", "%u lines are left out here, too many came at once", count);
-    line(level, format, arguments);
+        tell(LOG_WARNING, "%u lines are left out here, too many came at once", count);
+    if ((count = log_output_lost()) > 0)
+        tell(LOG_WARNING, "%u lines are left out here, nobody read the log", count);
+    line(priority, format, arguments);
 }
 
 void log_info(const char *format, ...)
@@ -123,7 +137,7 @@ void log_info(const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    bounded_line("info", format, arguments);
+    bounded_line(LOG_INFO, format, arguments);
     va_end(arguments);
 }
 
@@ -132,7 +146,7 @@ void log_warning(const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    bounded_line("warning", format, arguments);
+    bounded_line(LOG_WARNING, format, arguments);
     va_end(arguments);
 }
 
@@ -141,6 +155,15 @@ void log_error(const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    line("error", format, arguments);
+    line(LOG_ERR, format, arguments);
     va_end(arguments);
+}
+
+void log_end(unsigned milliseconds)
+{
+    unsigned count = log_output_lost();
+
+    if (count > 0)
+        tell(LOG_WARNING, "%u lines are left out here, nobody read the log", count);
+    log_output_flush(milliseconds);
 }

@@ -1,8 +1,7 @@
 # coronerd, the daemon. Everything but coronerd.c is linked into its unit tests, too.
 
-DAEMON_LIBS := -luv -ljansson -lsqlite3 -lcbor
-DAEMON_UNITS := buffer cursor endpoint filter frame hello ingest item log memory op_records op_status \
-	op_subscribe query record reply shape shrink sink store timestamp transcode utf8 writer
+DAEMON_LIBS := -luv -ljansson -lsqlite3 -lcbor -lconfuse -lsystemd -lnats -lpthread
+DAEMON_UNITS := $(filter-out coronerd coronerctl ctl ctl_%,$(patsubst daemon/%.c,%,$(wildcard daemon/*.c)))
 DAEMON_CFLAGS := $(BASE_CFLAGS) -Idaemon
 DAEMON_SAN_FLAGS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SAN := $(B)/san

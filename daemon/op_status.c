@@ -182,7 +182,7 @@ static void *status_begin(void *cookie, const json_t *request, struct reply_erro
                   !numbers.failing, "commits", (json_int_t)numbers.commits, "changes",
                   (json_int_t)numbers.changes, "queued", (json_int_t)numbers.queued, "ingest",
                   ingest_status(parts->ingest), "query", query_status(parts->query), "sinks",
-                  parts->sink != NULL ? json_pack("[o]", sink_status(parts->sink)) : json_array()));
+                  sinks_status(parts->sinks)));
 }
 
 static enum query_step status_step(void *state, struct query_context *context)
@@ -218,9 +218,9 @@ static void *version_begin(void *cookie, const json_t *request, struct reply_err
     (void)cookie;
     (void)request;
     (void)error;
-    return memory_check(json_pack("{s{ss si s[ss] ss ss ss}}", "version", "coronerd",
+    return memory_check(json_pack("{s{ss si s[sss] ss ss ss}}", "version", "coronerd",
                                   CORONERD_VERSION, "protocol", WIRE_VERSION, "schemas",
-                                  "coroner.exit/1", "coroner.gap/1", "sqlite", sqlite3_libversion(),
+                                  "coroner.exit/1", "coroner.gap/1", "coroner.fold/1", "sqlite", sqlite3_libversion(),
                                   "libuv", uv_version_string(), "jansson", jansson_version_str()));
 }
 

@@ -6,7 +6,7 @@
 
 #include "ingest.h"
 #include "query.h"
-#include "sink.h"
+#include "sinks.h"
 #include "writer.h"
 
 /* What the commands tell about. */
@@ -14,7 +14,7 @@ struct op_status_parts {
     const struct query *query;
     const struct ingest *ingest;
     const struct writer *writer;
-    const struct sink *sink; /* NULL if there is none */
+    const struct sinks *sinks;
     const char *store_path;
     int64_t started_ns;
 };

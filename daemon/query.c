@@ -7,7 +7,6 @@
 #include "memory.h"
 #include "query.h"
 
-#define CONNECTIONS_MAX 64
 #define TASKS_MAX 16 /* of one connection, subscriptions counted apart */
 #define SUBSCRIPTIONS_MAX 16
 #define OPS_MAX 32
@@ -37,6 +36,7 @@ struct task {
 struct connection {
     uv_pipe_t pipe;
     struct query *query;
+    struct access_guest guest;
     struct connection *previous, *next;
     struct connection *turn_next; /* in the queue for a reader */
     bool in_turn;
@@ -81,6 +81,7 @@ struct query {
     int open_handles;
     bool closing;
     struct endpoint *endpoint;
+    struct access *access;
     struct writer *writer;
     struct connection *connections;
     unsigned connection_count;
@@ -138,6 +139,7 @@ static void free_if_last(struct query *query)
     for (int i = 0; i < QUERY_READERS; i++)
         store_reader_close(query->slots[i].reader);
     endpoint_close(query->endpoint);
+    access_free(query->access);
     free(query);
 }
 
@@ -193,6 +195,7 @@ static void on_connection_closed(uv_handle_t *handle)
     struct connection *connection = handle->data;
 
     connection->closed = true;
+    access_leave(connection->query->access, &connection->guest);
     free_if_done(connection);
 }
 
@@ -699,6 +702,8 @@ static void on_connection(uv_stream_t *server, int status)
 {
     struct query *query = server->data;
     struct connection *connection;
+    char why[ACCESS_WHY_SIZE];
+    uv_os_fd_t fd;
 
     if (status != 0) {
         log_warning("cannot accept a query client: %s", uv_strerror(status));
@@ -713,14 +718,23 @@ static void on_connection(uv_stream_t *server, int status)
         connection->next->previous = connection;
     query->connections = connection;
     query->connection_count++;
-    if (uv_accept(server, (uv_stream_t *)&connection->pipe) != 0) {
+    if (uv_accept(server, (uv_stream_t *)&connection->pipe) != 0 ||
+        uv_fileno((uv_handle_t *)&connection->pipe, &fd) != 0) {
         close_connection(connection);
         return;
     }
-    if (query->connection_count > CONNECTIONS_MAX)
-        fail_and_close(connection, "too_many_connections", "there are 64 connections already");
-    else
+    switch (access_enter(query->access, fd, &connection->guest, why)) {
+    case ACCESS_GRANTED:
         start_reading(connection);
+        break;
+    case ACCESS_DENIED:
+        log_warning("refused a query client with pid %d: %s", (int)connection->guest.peer.pid, why);
+        fail_and_close(connection, "denied", why);
+        break;
+    case ACCESS_FULL:
+        fail_and_close(connection, "too_many_connections", why);
+        break;
+    }
     pump(connection);
 }
 
@@ -763,8 +777,8 @@ static void on_commit(void *cookie, int64_t head)
     }
 }
 
-struct query *query_new(uv_loop_t *loop, struct endpoint *endpoint, struct writer *writer,
-                        struct store_reader *const readers[QUERY_READERS],
+struct query *query_new(uv_loop_t *loop, struct endpoint *endpoint, struct access *access,
+                        struct writer *writer, struct store_reader *const readers[QUERY_READERS],
                         char why[ENDPOINT_WHY_SIZE])
 {
     struct query *query = memory_zeroed(sizeof(*query));
@@ -772,6 +786,7 @@ struct query *query_new(uv_loop_t *loop, struct endpoint *endpoint, struct write
 
     query->loop = loop;
     query->endpoint = endpoint;
+    query->access = access;
     query->writer = writer;
     query->turn_last = &query->turn_first;
     uv_pipe_init(loop, &query->server, 0);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "access.h"
 #include "endpoint.h"
 #include "reply.h"
 #include "store.h"
@@ -61,13 +62,13 @@ struct query_op {
 };
 
 /*
- * query_new(loop, endpoint, writer, readers, why):
- * Listen at ${endpoint}, whose descriptor is taken over. The QUERY_READERS ${readers} are taken
- * over, too. Return NULL if that fails, say in ${why} what is wrong, and leave the readers to the
- * caller.
+ * query_new(loop, endpoint, access, writer, readers, why):
+ * Listen at ${endpoint}, whose descriptor is taken over, and serve whom ${access} lets in; both are
+ * freed with it. The QUERY_READERS ${readers} are taken over, too. Return NULL if that fails, say
+ * in ${why} what is wrong, and leave the readers to the caller.
  */
-struct query *query_new(uv_loop_t *loop, struct endpoint *endpoint, struct writer *writer,
-                        struct store_reader *const readers[QUERY_READERS],
+struct query *query_new(uv_loop_t *loop, struct endpoint *endpoint, struct access *access,
+                        struct writer *writer, struct store_reader *const readers[QUERY_READERS],
                         char why[ENDPOINT_WHY_SIZE]);
 
 /*

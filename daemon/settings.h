@@ -1,7 +1,7 @@
 /*
- * What the operator can set: the config file's values with the command line's over them. Filled by
- * settings_read (settings.c), then only read; a SIGHUP fills a second one, of which the parts that
- * can change while the daemon runs are taken.
+ * What the operator can set: the config file's values with the command line's over them
+ * (coronerd.conf(5) says what each key means). Filled by settings_read, then only read; a SIGHUP
+ * fills a second one, of which settings_take takes over what can change while the daemon runs.
  */
 #ifndef CORONER_SETTINGS_H
 #define CORONER_SETTINGS_H
@@ -9,9 +9,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
+#define SETTINGS_WHY_SIZE 1024
+#define SETTINGS_FILE_MAX ((size_t)256 << 10) /* bytes of a config file */
 #define SETTINGS_SINKS_MAX 16
+#define SETTINGS_FILE_DEFAULT "/etc/coroner/coronerd.conf"
 
 /* A Unix socket: who may open it (mode and group), and whom the daemon then serves. */
 struct socket_settings {
@@ -33,6 +37,7 @@ struct store_settings {
 
 enum sink_type { SINK_FILE, SINK_STDOUT, SINK_EXEC, SINK_NATS };
 enum sink_format { SINK_NATIVE, SINK_ECS, SINK_OTLP };
+enum sink_ack { SINK_ACK_NONE, SINK_ACK_LINES };
 
 struct sink_settings {
     char *name; /* [a-z0-9_-]{1,32}, unique: the cursor in the store has this name */
@@ -47,7 +52,8 @@ struct sink_settings {
     uint64_t rotate_bytes; /* 0: the daemon does not rotate */
     unsigned rotate_keep;  /* how many old files are kept */
 
-    char **command; /* SINK_EXEC: NULL-terminated arguments */
+    char **command;    /* SINK_EXEC: NULL-terminated arguments */
+    enum sink_ack ack; /* SINK_ACK_LINES: it writes a line for each record that it is done with */
 
     char *url;         /* SINK_NATS: nats://127.0.0.1:4222, several with commas */
     char *stream;      /* NULL: the stream must be there already */
@@ -64,8 +70,63 @@ struct settings {
     char *http;               /* NULL: off; 127.0.0.1:PORT, [::1]:PORT or unix:PATH */
     unsigned drain_timeout_s; /* 10 */
     unsigned query_connections_max;
+    unsigned query_connections_per_user;
     unsigned ingest_connections_max;
+    unsigned ingest_connections_per_user;
     unsigned query_deadline_ms;
 };
+
+/* What the command line says; NULL where it says nothing. */
+struct settings_flags {
+    const char *listen; /* the path of the ingest socket */
+    const char *query;  /* the path of the query socket */
+    const char *store;  /* the path of the store */
+    const char *out;    /* a file, or "-" for stdout: the sink named "out" */
+};
+
+/*
+ * settings_read(path, flags, why):
+ * Read the config file ${path}, or take the defaults if it is NULL, and put ${flags} over them.
+ * Return the settings, to be freed with settings_free, or NULL and say in ${why} what is wrong,
+ * with file and line.
+ */
+struct settings *settings_read(const char *path, const struct settings_flags *flags,
+                               char why[SETTINGS_WHY_SIZE]);
+
+/*
+ * settings_parse(text, length, name, flags, why):
+ * The same for ${length} bytes of ${text}, which errors call ${name}. Not for two threads at once.
+ */
+struct settings *settings_parse(const char *text, size_t length, const char *name,
+                                const struct settings_flags *flags, char why[SETTINGS_WHY_SIZE]);
+
+/*
+ * settings_print(settings, out):
+ * Write all of them to ${out} as a config file that says the same.
+ */
+void settings_print(const struct settings *settings, FILE *out);
+
+/* What became of a difference between two settings. */
+enum settings_change {
+    SETTINGS_TAKEN,   /* it is in force now */
+    SETTINGS_RESTART, /* it needs a restart */
+};
+
+/*
+ * settings_take(running, fresh, told, cookie):
+ * Take over into ${running} what differs in ${fresh} and can change while the daemon runs. Call
+ * told(cookie, change, key, was, is) for each difference, ${was} and ${is} being the values as they
+ * would stand in a file. Both still belong to the caller.
+ */
+void settings_take(struct settings *running, struct settings *fresh,
+                   void (*told)(void *cookie, enum settings_change change, const char *key,
+                                const char *was, const char *is),
+                   void *cookie);
+
+/*
+ * settings_free(settings):
+ * Free ${settings}, which may be NULL.
+ */
+void settings_free(struct settings *settings);
 
 #endif

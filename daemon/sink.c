@@ -1,68 +1,82 @@
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "buffer.h"
+#include "fold.h"
 #include "log.h"
 #include "memory.h"
-#include "reply.h"
+#include "render.h"
 #include "sink.h"
-#include "wire.h"
+#include "sink_driver.h"
+#include "timestamp.h"
 
-#define BATCH_BYTES (256 * 1024)
-#define RETRY_MS 1000 /* after an error */
-#define WAIT_MS 20    /* while a pipe is full */
-#define SYNC_MS 1000  /* a file is brought to the disk at most this often */
-#define TAIL_BYTES (2 * WIRE_RECORD_JSON_MAX + 1)
-#define LINE_START "{\"schema\":\"coroner."
-
-enum outcome { OUTCOME_DONE, OUTCOME_FULL, OUTCOME_ERROR, OUTCOME_BROKEN };
+#define BATCH_BYTES ((size_t)256 * 1024)
+#define BATCH_ROWS 1024        /* at most so many are read for one batch, also if all are folded */
+#define RETRY_FIRST_MS 250     /* after an error; then twice that, ... */
+#define RETRY_LONGEST_MS 15000 /* ... up to here; each time between half and all of it */
+#define DRAIN_TRY_MS 2000      /* a sink that fails holds up the end of the daemon so long */
 
 struct sink {
-    uv_loop_t *loop;
-    struct writer *writer;
+    const struct sink_settings *settings;
+    const struct sink_driver *driver;
     struct store_reader *reader;
-    char *name; /* in the store's table of cursors */
-    char *path; /* NULL: stdout */
-    uv_timer_t retry;
-    uv_timer_t sync_timer;
-    int open_handles;
-    uv_work_t work;
-    bool busy;
-    bool reopen;   /* asked for */
-    bool sync_due; /* the timer ran out */
-    bool failing;
-    bool broken; /* the reader of a pipe is gone for good */
-    bool closing;
-    void (*drained)(void *cookie);
-    void *drained_cookie;
-    int64_t written; /* row up to which everything is written */
-    int64_t noted;   /* row up to which the cursor is told to the writer */
-    uint64_t lines;
+    void (*news)(void *cookie);
+    void *cookie;
+    pthread_t thread;
+    int wake; /* eventfd */
+    atomic_bool ending;
 
-    /* Touched by the thread while busy. */
-    int fd;
-    bool regular;
-    bool is_socket;
-    bool job_reopen;
-    bool job_sync;
-    int64_t job_head;    /* the last row when the job began */
-    struct buffer batch; /* whole lines */
-    size_t offset;       /* how much of them is written */
-    int64_t batch_row;   /* the last one's row */
-    uint64_t batch_lines;
-    enum outcome outcome;
-    char why[SINK_WHY_SIZE];
+    /* What the thread alone uses. */
+    void *state;
+    struct fold *fold;    /* NULL: lines are not folded */
+    struct buffer native; /* summaries on their way to the batch */
+    struct sink_batch batch;
+    int64_t read_row; /* the last one looked at */
+    int64_t handed;
+    int64_t safe;
+    int64_t head;
+    int64_t now_ms; /* monotonic */
+    int64_t retry_at;
+    int64_t confirm_at;
+    unsigned failures; /* in a row */
+    bool doubtful;     /* after going back: that lines are taken says nothing until they are safe */
+    bool full;
+    bool broken;
+    bool drain;
+    int64_t drain_since;
+    int64_t oldest_ns;
+
+    pthread_mutex_t lock; /* of the rest */
+    int64_t new_head;
+    bool reopen;
+    bool new_drain;
+    bool sleeping;
+    bool told; /* news was called and sink_take not yet */
+    struct sink_news fresh;
+    struct sink_numbers numbers;
+    int64_t shown_oldest_ns;
 };
 
-__attribute__((format(printf, 2, 3))) static void say(char *why, const char *format, ...)
+static int64_t monotonic_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void sink_say(char *why, const char *format, ...)
 {
     va_list arguments;
 
@@ -71,477 +85,748 @@ __attribute__((format(printf, 2, 3))) static void say(char *why, const char *for
     va_end(arguments);
 }
 
-static const char *title(const struct sink *sink)
+/* ---- batches ---- */
+
+void sink_advance(struct sink_batch *batch, size_t bytes)
 {
-    return sink->path != NULL ? sink->path : "stdout";
+    batch->offset += bytes;
+    while (batch->next < batch->count && batch->lines[batch->next].end <= batch->offset)
+        batch->next++;
 }
 
-/* ---- opening ---- */
-
-static int open_file(const char *path, char *why)
+size_t sink_line_start(const struct sink_batch *batch)
 {
-    /* For reading, too: the end is looked at. Not to be held up by a FIFO without a reader. */
-    int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
-
-    if (fd < 0)
-        say(why, "%s: cannot open the output file: %s%s", path, strerror(errno),
-            errno == ENOENT ? "; its directory must be there" : "");
-    return fd;
+    return batch->next > 0 ? batch->lines[batch->next - 1].end : 0;
 }
 
-/*
- * stdout without blocking, and without making it non-blocking for others who share it (a shell): a
- * pipe or terminal is opened anew, which gives a state of its own.
- */
-static int open_stdout(char *why)
+static void batch_empty(struct sink_batch *batch)
 {
-    struct stat status;
-    int fd = -1;
+    batch->data.length = 0;
+    batch->keys.length = 0;
+    batch->count = 0;
+    batch->next = 0;
+    batch->offset = 0;
+}
 
-    if (fstat(STDOUT_FILENO, &status) != 0) {
-        say(why, "stdout: %s", strerror(errno));
-        return -1;
+static void batch_free(struct sink_batch *batch)
+{
+    buffer_clear(&batch->data);
+    buffer_clear(&batch->keys);
+    free(batch->lines);
+}
+
+static size_t add_key(struct sink_batch *batch, const char *text)
+{
+    size_t at = batch->keys.length;
+
+    buffer_text(&batch->keys, text != NULL ? text : "");
+    buffer_append(&batch->keys, "", 1);
+    return at;
+}
+
+static void add_keys(struct sink_batch *batch, struct sink_line *line, const char *json,
+                     size_t length)
+{
+    json_t *record = json_loadb(json, length, 0, NULL);
+    const char *id = NULL, *node = NULL, *source = NULL;
+
+    if (record != NULL) {
+        id = json_string_value(json_object_get(record, "id"));
+        node = json_string_value(json_object_get(json_object_get(record, "node"), "name"));
+        source = json_string_value(json_object_get(json_object_get(record, "exit"), "source"));
+        /* What is no exit is named by its kind. */
+        if (source == NULL)
+            source = json_object_get(record, "gap") != NULL    ? "gap"
+                     : json_object_get(record, "fold") != NULL ? "fold"
+                                                               : NULL;
     }
-    if (S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode))
-        fd = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0)
-        fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
-    if (fd < 0)
-        say(why, "stdout: %s", strerror(errno));
-    return fd;
+    line->id = add_key(batch, id);
+    line->node = add_key(batch, node);
+    line->source = add_key(batch, source);
+    json_decref(record);
 }
 
-static void set_fd(struct sink *sink, int fd)
+static void add_line(struct sink *sink, const char *json, size_t length)
 {
-    struct stat status;
-    bool known = fstat(fd, &status) == 0;
+    struct sink_batch *batch = &sink->batch;
+    struct sink_line *line;
 
-    sink->fd = fd;
-    sink->regular = known && S_ISREG(status.st_mode);
-    sink->is_socket = known && S_ISSOCK(status.st_mode);
-    if (!sink->regular && !sink->is_socket)
-        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-}
-
-/* The row of the record whose line, or beginning of a line, this is; 0 if it is none of ours. */
-static int64_t row_of(struct sink *sink, const char *line, size_t length)
-{
-    static const char key[] = "\"id\":\"";
-    char incarnation[HELLO_INCARNATION + 1];
-    const char *at = memmem(line, length, key, sizeof(key) - 1);
-    const char *end = line + length;
-    uint64_t seq = 0;
-
-    if (at == NULL)
-        return 0;
-    at += sizeof(key) - 1;
-    if (end - at < HELLO_INCARNATION + 1 || at[HELLO_INCARNATION] != '-')
-        return 0;
-    memcpy(incarnation, at, HELLO_INCARNATION);
-    incarnation[HELLO_INCARNATION] = '\0';
-    for (at += HELLO_INCARNATION + 1; at < end && *at >= '0' && *at <= '9'; at++) {
-        if (seq > (INT64_MAX - 9) / 10)
-            return 0;
-        seq = seq * 10 + (uint64_t)(*at - '0');
+    if (batch->count == batch->capacity) {
+        batch->capacity = batch->capacity > 0 ? 2 * batch->capacity : 64;
+        batch->lines = memory_resize(batch->lines, batch->capacity * sizeof(*batch->lines));
     }
-    /* A number that ends with the text may have been torn itself. */
-    if (at == end || *at != '"')
-        return 0;
-    return store_reader_find(sink->reader, incarnation, seq);
+    if (!render_line(sink->settings->format, json, length, &batch->data))
+        log_warning("sink %s: a line in the store is no JSON; it goes out as it is",
+                    sink->settings->name);
+    line = &batch->lines[batch->count++];
+    *line = (struct sink_line){.end = batch->data.length, .safe = batch->safe};
+    if (sink->driver == &sink_nats)
+        add_keys(batch, line, json, length);
 }
 
-struct torn {
-    const char *text;
-    size_t length;
-    int64_t row;
-    struct buffer rest; /* what is missing of the line */
+/* The summaries that fold made become lines of the batch. */
+static void add_summaries(struct sink *sink)
+{
+    const char *at = sink->native.data;
+    const char *end = at + sink->native.length;
+
+    while (at < end) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+
+        add_line(sink, at, (size_t)(newline - at));
+        at = newline + 1;
+    }
+    sink->native.length = 0;
+}
+
+/* The age of a line by its own time: "time" is among the first keys. */
+static void note_time(struct sink *sink, const char *json, size_t length)
+{
+    static const char key[] = "\"time\":\"";
+    char text[TIMESTAMP_SIZE];
+    const char *at = memmem(json, length < 256 ? length : 256, key, sizeof(key) - 1);
+
+    if (at == NULL || (size_t)(json + length - at) < sizeof(key) - 1 + sizeof(text))
+        return;
+    memcpy(text, at + sizeof(key) - 1, sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    if (timestamp_parse(text, 0, &sink->oldest_ns) != 0)
+        sink->oldest_ns = 0;
+}
+
+struct filling {
+    struct sink *sink;
+    size_t rows;
 };
-
-static bool take_rest(void *cookie, int64_t row, const char *json, size_t length)
-{
-    struct torn *torn = cookie;
-
-    if (row == torn->row && length >= torn->length && memcmp(json, torn->text, torn->length) == 0) {
-        buffer_append(&torn->rest, json + torn->length, length - torn->length);
-        buffer_text(&torn->rest, "\n");
-    }
-    return false;
-}
-
-/*
- * A daemon was killed while it wrote this line. Completing it is better than taking it away, since
- * somebody who follows the file has read it already. What is no line of ours only gets its newline.
- */
-static int mend(struct sink *sink, const char *text, size_t length, off_t size, char *why)
-{
-    struct torn torn = {.text = text, .length = length, .row = row_of(sink, text, length)};
-    size_t start = sizeof(LINE_START) - 1;
-    ssize_t written = 0;
-    int result = 0;
-
-    if (torn.row > 0)
-        store_reader_rows(sink->reader, torn.row - 1, take_rest, &torn, why);
-    if (torn.rest.length > 0) {
-        written = write(sink->fd, torn.rest.data, torn.rest.length);
-        if (written == (ssize_t)torn.rest.length && sink->written < torn.row)
-            sink->written = torn.row;
-    } else if (memcmp(text, LINE_START, length < start ? length : start) == 0) {
-        result = ftruncate(sink->fd, size - (off_t)length);
-    } else {
-        written = write(sink->fd, "\n", 1);
-    }
-    if (written < 0 || result != 0 || (size_t)written < torn.rest.length) {
-        say(why, "%s: cannot mend the last line: %s", title(sink), strerror(errno));
-        result = -1;
-    } else {
-        log_info("%s: mended the last line, which a daemon left unfinished", title(sink));
-    }
-    buffer_clear(&torn.rest);
-    return result;
-}
-
-/* Look at the end of the file: which record is the last, and is its line whole? */
-static int look_at_end(struct sink *sink, char *why)
-{
-    char tail[TAIL_BYTES];
-    struct stat status;
-    const char *newline, *line;
-    ssize_t length;
-
-    if (fstat(sink->fd, &status) != 0 || status.st_size == 0)
-        return 0;
-    length = pread(sink->fd, tail, sizeof(tail),
-                   status.st_size > (off_t)sizeof(tail) ? status.st_size - (off_t)sizeof(tail) : 0);
-    if (length <= 0)
-        return 0;
-
-    newline = memrchr(tail, '\n', (size_t)length);
-    if (newline != NULL) {
-        int64_t row;
-
-        line = newline > tail ? memrchr(tail, '\n', (size_t)(newline - tail)) : NULL;
-        line = line != NULL ? line + 1 : tail;
-        row = row_of(sink, line, (size_t)(newline - line));
-        if (sink->written < row)
-            sink->written = row;
-        line = newline + 1;
-    } else {
-        line = tail;
-    }
-    if (line < tail + length)
-        return mend(sink, line, (size_t)(tail + length - line), status.st_size, why);
-    return 0;
-}
-
-/* ---- writing, on a thread ---- */
 
 static bool take_row(void *cookie, int64_t row, const char *json, size_t length)
 {
-    struct sink *sink = cookie;
+    struct filling *filling = cookie;
+    struct sink *sink = filling->sink;
+    bool write = true;
 
-    buffer_append(&sink->batch, json, length);
-    buffer_text(&sink->batch, "\n");
-    sink->batch_row = row;
-    sink->batch_lines++;
-    return sink->batch.length < BATCH_BYTES;
+    if (filling->rows++ == 0 && sink->oldest_ns == 0)
+        note_time(sink, json, length);
+    sink->read_row = row;
+    if (sink->fold != NULL)
+        write = fold_row(sink->fold, row, json, length, sink->now_ms, &sink->native);
+    sink->batch.safe = sink->fold != NULL ? fold_floor(sink->fold, row) : row;
+    add_summaries(sink);
+    if (write)
+        add_line(sink, json, length);
+    return sink->batch.data.length < BATCH_BYTES && filling->rows < BATCH_ROWS;
+}
+
+/* Rows that retention dropped before the sink came to them. */
+static uint64_t rows_skipped(const struct store_reader *reader)
+{
+    (void)reader;
+    return 0; /* the store drops none */
+}
+
+/* Read what there is to read. Returns false if the store cannot be read. */
+static bool fill(struct sink *sink, char *why)
+{
+    struct filling filling = {.sink = sink};
+    struct sink_batch *batch = &sink->batch;
+    int64_t head = sink->head;
+
+    batch_empty(batch);
+    if (sink->read_row < head) {
+        if (store_reader_rows(sink->reader, sink->read_row, take_row, &filling, why) != 0)
+            return false;
+        pthread_mutex_lock(&sink->lock);
+        sink->numbers.lost += rows_skipped(sink->reader);
+        pthread_mutex_unlock(&sink->lock);
+        /* There are no more rows up to there: row numbers may leave some out. */
+        if (filling.rows == 0)
+            sink->read_row = head;
+    }
+    if (sink->fold != NULL) {
+        bool all = sink->drain && sink->read_row >= sink->head;
+
+        while (batch->data.length < BATCH_BYTES &&
+               fold_due(sink->fold, sink->now_ms, all, &sink->native)) {
+            batch->safe = fold_floor(sink->fold, sink->read_row);
+            add_summaries(sink);
+        }
+    }
+    batch->safe = sink->fold != NULL ? fold_floor(sink->fold, sink->read_row) : sink->read_row;
+    return true;
+}
+
+/* ---- how it goes ---- */
+
+static void tell(struct sink *sink)
+{
+    bool call;
+
+    pthread_mutex_lock(&sink->lock);
+    call = !sink->told;
+    sink->told = true;
+    pthread_mutex_unlock(&sink->lock);
+    if (call)
+        sink->news(sink->cookie);
+}
+
+static void set_state(struct sink *sink, enum sink_state state, const char *why)
+{
+    pthread_mutex_lock(&sink->lock);
+    if (sink->numbers.state != state) {
+        sink->numbers.state = state;
+        sink->numbers.since_ns = timestamp_now();
+    }
+    snprintf(sink->numbers.reason, sizeof(sink->numbers.reason), "%s", why);
+    pthread_mutex_unlock(&sink->lock);
+}
+
+static void drained(struct sink *sink)
+{
+    if (!sink->drain)
+        return;
+    pthread_mutex_lock(&sink->lock);
+    sink->fresh.drained = true;
+    pthread_mutex_unlock(&sink->lock);
+    tell(sink);
+}
+
+/* Twice as long each time; not all sinks, and not all daemons, at the same moment. */
+static int64_t retry_in(unsigned failures)
+{
+    int64_t longest = RETRY_FIRST_MS;
+    uint32_t random = 0;
+
+    while (--failures > 0 && longest < RETRY_LONGEST_MS)
+        longest *= 2;
+    if (longest > RETRY_LONGEST_MS)
+        longest = RETRY_LONGEST_MS;
+    if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
+        random = (uint32_t)monotonic_ms() * 2654435761u;
+    return longest / 2 + (int64_t)(random % (uint32_t)(longest / 2 + 1));
+}
+
+static void failed(struct sink *sink, const char *why)
+{
+    if (sink->failures++ == 0)
+        log_error("sink %s: cannot write, trying again and again: %s", sink->settings->name, why);
+    sink->retry_at = sink->now_ms + retry_in(sink->failures);
+    set_state(sink, SINK_RETRYING, why);
+    pthread_mutex_lock(&sink->lock);
+    sink->numbers.retries++;
+    pthread_mutex_unlock(&sink->lock);
+}
+
+static void succeeded(struct sink *sink)
+{
+    if (sink->failures > 0) {
+        log_info("sink %s can be written again, after %u attempts", sink->settings->name,
+                 sink->failures);
+        set_state(sink, SINK_OK, "");
+    }
+    sink->failures = 0;
+    sink->retry_at = 0;
+}
+
+/* From the last safe row on, everything again. */
+static void go_back(struct sink *sink)
+{
+    batch_empty(&sink->batch);
+    sink->native.length = 0;
+    sink->read_row = sink->handed = sink->safe;
+    sink->batch.safe = sink->safe;
+    sink->oldest_ns = 0;
+    if (sink->fold != NULL)
+        fold_reset(sink->fold);
+}
+
+/* Returns whether all is well. */
+static bool judge(struct sink *sink, enum sink_outcome outcome, const char *why)
+{
+    sink->full = outcome == SINK_FULL;
+    switch (outcome) {
+    case SINK_DONE:
+    case SINK_FULL:
+        return true;
+    case SINK_BACK:
+        go_back(sink);
+        sink->doubtful = true;
+        failed(sink, why);
+        return false;
+    case SINK_ERROR:
+        failed(sink, why);
+        return false;
+    case SINK_END:
+        break;
+    }
+    log_error("sink %s: nobody reads any more, no further output in this run: %s",
+              sink->settings->name, why);
+    sink->broken = true;
+    set_state(sink, SINK_BROKEN, why);
+    return false;
+}
+
+static void publish(struct sink *sink, uint64_t lines, uint64_t bytes)
+{
+    pthread_mutex_lock(&sink->lock);
+    sink->numbers.lines += lines;
+    sink->numbers.bytes += bytes;
+    sink->numbers.folded = sink->fold != NULL ? fold_folded(sink->fold) : 0;
+    sink->numbers.behind_rows =
+        sink->head > sink->handed ? (uint64_t)(sink->head - sink->handed) : 0;
+    sink->numbers.unsafe_rows = (uint64_t)(sink->handed - sink->safe);
+    sink->shown_oldest_ns = sink->oldest_ns;
+    pthread_mutex_unlock(&sink->lock);
+}
+
+/* ---- the thread ---- */
+
+static void take_orders(struct sink *sink)
+{
+    bool reopen;
+
+    pthread_mutex_lock(&sink->lock);
+    sink->sleeping = false;
+    sink->head = sink->new_head;
+    reopen = sink->reopen;
+    sink->reopen = false;
+    if (sink->new_drain && !sink->drain) {
+        sink->drain = true;
+        sink->drain_since = monotonic_ms();
+    }
+    pthread_mutex_unlock(&sink->lock);
+    sink->now_ms = monotonic_ms();
+    if (reopen && !sink->broken) {
+        if (sink->driver->reopen != NULL)
+            sink->driver->reopen(sink->state, &sink->batch);
+        sink->retry_at = 0;
+    }
+}
+
+static bool have_batch(const struct sink *sink)
+{
+    return sink->batch.offset < sink->batch.data.length;
+}
+
+/* The cursor may be moved. */
+static void note_safe(struct sink *sink)
+{
+    pthread_mutex_lock(&sink->lock);
+    sink->fresh.moved = true;
+    sink->fresh.cursor = sink->safe;
+    pthread_mutex_unlock(&sink->lock);
+    tell(sink);
 }
 
 /*
- * Go back to the beginning of a line that is written in part: the rest would go to another file.
- * What cannot be cut off, as in a FIFO, stays torn there; the new file gets the whole line.
+ * The place is gone, and what was handed over with it: as little as possible of that again. Not
+ * after a confirm that failed, which is not to be asked twice.
  */
-static void back_to_line_start(struct sink *sink)
+static void save_what_is_safe(struct sink *sink)
 {
-    size_t start = sink->offset;
-    struct stat status;
+    char ignored[SINK_WHY_SIZE];
+    int64_t safe = sink->safe;
 
-    while (start > 0 && sink->batch.data[start - 1] != '\n')
-        start--;
-    if (start == sink->offset)
+    if (sink->driver->look == NULL)
         return;
-    if (sink->regular && fstat(sink->fd, &status) == 0 &&
-        ftruncate(sink->fd, status.st_size - (off_t)(sink->offset - start)) != 0)
-        log_warning("%s: its last line stays unfinished: %s", title(sink), strerror(errno));
-    sink->offset = start;
-}
-
-static void do_reopen(struct sink *sink)
-{
-    char why[SINK_WHY_SIZE];
-    int fd = open_file(sink->path, why);
-
-    if (fd < 0) {
-        log_error("%s; going on with the old one", why);
-        return;
+    sink->driver->confirm(sink->state, sink->handed, &safe, ignored);
+    if (safe > sink->safe) {
+        sink->safe = safe;
+        note_safe(sink);
     }
-    back_to_line_start(sink);
-    /* The cursor will say that the old file has it. */
-    if (sink->regular && fdatasync(sink->fd) != 0)
-        log_error("%s: %s", sink->path, strerror(errno));
-    close(sink->fd);
-    set_fd(sink, fd);
-    log_info("%s: opened anew", sink->path);
 }
 
-static enum outcome write_batch(struct sink *sink)
+/* Hand over what is read. Returns whether there may be more to do at once. */
+static bool hand_over(struct sink *sink)
 {
-    while (sink->offset < sink->batch.length) {
-        const char *data = sink->batch.data + sink->offset;
-        size_t length = sink->batch.length - sink->offset;
-        ssize_t written = sink->is_socket
-                              ? send(sink->fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL)
-                              : write(sink->fd, data, length);
+    struct sink_batch *batch = &sink->batch;
+    char why[SINK_WHY_SIZE] = "";
+    size_t lines = batch->next, bytes = batch->offset;
+    int64_t before = sink->handed;
+    enum sink_outcome outcome = sink->driver->write(sink->state, batch, why);
 
-        if (written >= 0) {
-            sink->offset += (size_t)written;
-        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            return OUTCOME_FULL;
-        } else if (errno != EINTR) {
-            say(sink->why, "%s: %s", title(sink), strerror(errno));
-            return errno == EPIPE || errno == ECONNRESET ? OUTCOME_BROKEN : OUTCOME_ERROR;
+    lines = batch->next - lines;
+    bytes = batch->offset - bytes;
+    if (batch->next > 0)
+        sink->handed = batch->lines[batch->next - 1].safe;
+    if (outcome == SINK_DONE)
+        sink->handed = batch->safe;
+    if (sink->handed < before)
+        sink->handed = before;
+    if (outcome == SINK_BACK)
+        save_what_is_safe(sink);
+    if (outcome == SINK_DONE)
+        sink->oldest_ns = 0; /* the next row to be read tells */
+    if (judge(sink, outcome, why) && !sink->doubtful && (outcome == SINK_DONE || bytes > 0))
+        succeeded(sink);
+    publish(sink, lines, bytes);
+    return outcome == SINK_DONE;
+}
+
+static void confirm(struct sink *sink)
+{
+    char why[SINK_WHY_SIZE] = "";
+    int64_t safe = sink->safe;
+    bool full = sink->full;
+
+    sink->confirm_at = 0;
+    if (!judge(sink, sink->driver->confirm(sink->state, sink->handed, &safe, why), why))
+        return;
+    sink->full = full;
+    if (sink->doubtful && (safe > sink->safe || safe == sink->handed)) {
+        sink->doubtful = false;
+        succeeded(sink);
+    }
+    if (safe > sink->safe) {
+        sink->safe = safe;
+        note_safe(sink);
+    }
+    publish(sink, 0, 0);
+}
+
+/* Whether the time until which nothing is tried is over. */
+static bool may_try(const struct sink *sink)
+{
+    return !sink->broken && sink->retry_at <= sink->now_ms;
+}
+
+static bool have_rows(const struct sink *sink)
+{
+    return sink->read_row < sink->head ||
+           (sink->fold != NULL && (fold_next_ms(sink->fold, sink->now_ms) == 0 ||
+                                   (sink->drain && fold_next_ms(sink->fold, sink->now_ms) >= 0)));
+}
+
+/* What the driver sees by itself: that its place is gone, say. */
+static void look(struct sink *sink)
+{
+    char why[SINK_WHY_SIZE] = "";
+    enum sink_outcome outcome = sink->driver->look(sink->state, why);
+
+    if (outcome == SINK_DONE)
+        return;
+    if (outcome == SINK_BACK)
+        save_what_is_safe(sink);
+    judge(sink, outcome, why);
+}
+
+/* Returns whether the place is there for lines. */
+static bool ready(struct sink *sink)
+{
+    char why[SINK_WHY_SIZE] = "";
+
+    if (sink->driver->ready == NULL)
+        return true;
+    if (!judge(sink, sink->driver->ready(sink->state, why), why))
+        return false;
+    if (!sink->doubtful && !have_batch(sink))
+        succeeded(sink);
+    return true;
+}
+
+/* One turn. Returns whether the next one may follow at once. */
+static bool turn(struct sink *sink)
+{
+    char why[SINK_WHY_SIZE] = "";
+    bool again = false;
+
+    if (sink->driver->look != NULL && !sink->broken)
+        look(sink);
+    if (may_try(sink) && ready(sink)) {
+        bool known = true;
+
+        if (!have_batch(sink) && have_rows(sink)) {
+            known = fill(sink, why);
+            if (!known) {
+                go_back(sink);
+                failed(sink, why);
+            }
         }
+        if (known && (have_batch(sink) || sink->batch.safe > sink->handed))
+            again = hand_over(sink);
+        else
+            publish(sink, 0, 0);
+    } else {
+        publish(sink, 0, 0);
     }
-    return OUTCOME_DONE;
+    again = again && (have_batch(sink) || have_rows(sink));
+
+    if (sink->handed > sink->safe && may_try(sink)) {
+        if (sink->confirm_at == 0)
+            sink->confirm_at = sink->now_ms + sink->driver->confirm_ms;
+        if (sink->confirm_at <= sink->now_ms || (sink->drain && !again))
+            confirm(sink);
+    }
+    if (sink->drain) {
+        bool done = !have_batch(sink) && !have_rows(sink) && sink->handed == sink->safe;
+
+        if (done || sink->broken ||
+            (sink->failures > 0 && sink->now_ms - sink->drain_since >= DRAIN_TRY_MS))
+            drained(sink);
+    }
+    return again && may_try(sink);
 }
 
-static void work(uv_work_t *request)
+static int64_t sooner(int64_t a, int64_t b)
 {
-    struct sink *sink = request->data;
+    return a < 0 || (b >= 0 && b < a) ? b : a;
+}
 
-    if (sink->job_reopen)
-        do_reopen(sink);
-    if (sink->batch.length == 0 &&
-        store_reader_rows(sink->reader, sink->written, take_row, sink, sink->why) != 0) {
-        sink->batch.length = 0;
-        sink->batch_lines = 0;
-        sink->outcome = OUTCOME_ERROR;
+/* Milliseconds until the thread has something to do by itself, -1 for ever. */
+static int64_t wait_ms(const struct sink *sink)
+{
+    int64_t wait = -1;
+    int64_t now = monotonic_ms();
+
+    if (sink->broken)
+        return -1;
+    if (sink->retry_at > now)
+        wait = sooner(wait, sink->retry_at - now);
+    else if (sink->fold != NULL && !sink->full)
+        wait = sooner(wait, fold_next_ms(sink->fold, now));
+    if (sink->confirm_at > 0 && sink->retry_at <= now)
+        wait = sooner(wait, sink->confirm_at > now ? sink->confirm_at - now : 0);
+    if (sink->drain && sink->failures > 0)
+        wait = sooner(wait, DRAIN_TRY_MS / 10);
+    /* Waiting for somebody to read: whether he has may have to be asked. */
+    if (sink->drain && sink->handed > sink->safe)
+        wait = sooner(wait, 20);
+    return wait;
+}
+
+static void wait_for_something(struct sink *sink)
+{
+    struct pollfd set[1 + SINK_POLL_MAX] = {{.fd = sink->wake, .events = POLLIN}};
+    nfds_t count = 1;
+    uint64_t ignored;
+    bool orders, hear; /* while it cannot write, it need not know of new rows */
+
+    sink->now_ms = monotonic_ms();
+    hear = may_try(sink) && !sink->full;
+    pthread_mutex_lock(&sink->lock);
+    orders =
+        sink->reopen || (sink->new_drain && !sink->drain) || (hear && sink->new_head > sink->head);
+    sink->sleeping = hear && !orders;
+    pthread_mutex_unlock(&sink->lock);
+    if (orders || atomic_load(&sink->ending))
         return;
+    if (sink->driver->poll != NULL && !sink->broken)
+        count += (nfds_t)sink->driver->poll(sink->state, sink->full, set + 1);
+    if (poll(set, count, (int)wait_ms(sink)) > 0 && set[0].revents != 0 &&
+        read(sink->wake, &ignored, sizeof(ignored)) < 0 && errno != EAGAIN)
+        log_error("sink %s: %s", sink->settings->name, strerror(errno));
+}
+
+static void *run(void *cookie)
+{
+    struct sink *sink = cookie;
+    bool again = true;
+
+    while (!atomic_load(&sink->ending)) {
+        if (!again)
+            wait_for_something(sink);
+        take_orders(sink);
+        if (!atomic_load(&sink->ending))
+            again = turn(sink);
     }
-    sink->outcome = write_batch(sink);
-    if (sink->outcome == OUTCOME_DONE && sink->job_sync && sink->regular &&
-        fdatasync(sink->fd) != 0) {
-        say(sink->why, "%s: %s", title(sink), strerror(errno));
-        sink->outcome = OUTCOME_ERROR;
-    }
+    sink->driver->close(sink->state, &sink->batch, !have_batch(sink) && !have_rows(sink));
+    pthread_mutex_lock(&sink->lock);
+    sink->fresh.ended = true;
+    pthread_mutex_unlock(&sink->lock);
+    tell(sink);
+    return NULL;
+}
+
+static void wake(struct sink *sink)
+{
+    static const uint64_t one = 1;
+
+    if (write(sink->wake, &one, sizeof(one)) < 0 && errno != EAGAIN)
+        log_error("sink %s: %s", sink->settings->name, strerror(errno));
 }
 
 /* ---- on the loop ---- */
 
-static void step(struct sink *sink);
-
-static void on_retry(uv_timer_t *timer)
+static bool is_ending(void *cookie)
 {
-    step(timer->data);
+    struct sink *sink = cookie;
+
+    return atomic_load(&sink->ending);
 }
 
-static void on_sync_timer(uv_timer_t *timer)
+static const struct sink_driver *driver_of(enum sink_type type)
 {
-    struct sink *sink = timer->data;
-
-    sink->sync_due = true;
-    step(sink);
-}
-
-static void tell_drained(struct sink *sink)
-{
-    void (*drained)(void *cookie) = sink->drained;
-
-    if (drained == NULL)
-        return;
-    sink->drained = NULL;
-    drained(sink->drained_cookie);
-}
-
-static void batch_done(struct sink *sink)
-{
-    if (sink->batch.length > 0) {
-        sink->written = sink->batch_row;
-        sink->lines += sink->batch_lines;
-        sink->batch.length = 0;
-        sink->batch_lines = 0;
-        sink->offset = 0;
-    } else if (sink->written < sink->job_head) {
-        /* There are no more rows up to there: row numbers may leave some out. */
-        sink->written = sink->job_head;
+    switch (type) {
+    case SINK_FILE:
+        return &sink_file;
+    case SINK_STDOUT:
+        return &sink_stdout;
+    case SINK_EXEC:
+        return &sink_exec;
+    case SINK_NATS:
+        return &sink_nats;
     }
-    if (sink->failing)
-        log_info("%s can be written again", title(sink));
-    sink->failing = false;
-    if (sink->job_sync && sink->noted < sink->written) {
-        sink->noted = sink->written;
-        writer_cursor(sink->writer, sink->name, sink->noted);
-    }
+    return NULL;
 }
 
-static void on_worked(uv_work_t *request, int status)
+static int start_thread(struct sink *sink, char *why)
 {
-    struct sink *sink = request->data;
+    sigset_t all, before;
+    int error;
 
-    (void)status; /* never cancelled */
-    sink->busy = false;
-    switch (sink->outcome) {
-    case OUTCOME_DONE:
-        batch_done(sink);
-        break;
-    case OUTCOME_FULL:
-        uv_timer_start(&sink->retry, on_retry, WAIT_MS, 0);
-        break;
-    case OUTCOME_ERROR:
-        if (!sink->failing)
-            log_error("cannot write, trying again each second: %s", sink->why);
-        sink->failing = true;
-        uv_timer_start(&sink->retry, on_retry, RETRY_MS, 0);
-        tell_drained(sink);
-        break;
-    case OUTCOME_BROKEN:
-        log_error("nobody reads any more, no further output in this run: %s", sink->why);
-        sink->broken = true;
-        tell_drained(sink);
-        break;
-    }
-    step(sink);
+    /* Signals are for the loop's thread. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    error = pthread_create(&sink->thread, NULL, run, sink);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0)
+        sink_say(why, "sink %s: no thread: %s", sink->settings->name, strerror(error));
+    return error != 0 ? -1 : 0;
 }
 
-/* Does what there is to do now, if anything. */
-static void step(struct sink *sink)
+/* Before sinks had names, a cursor was named by the place. */
+static int64_t find_cursor(const struct sink_settings *settings, struct store *store)
 {
-    bool behind = sink->written < writer_head(sink->writer) || sink->batch.length > 0;
-    bool unsynced = sink->noted < sink->written;
-    bool sync_now = unsynced && (sink->sync_due || sink->drained != NULL);
+    int64_t cursor = store_cursor(store, settings->name);
+    char *path;
 
-    if (sink->busy || sink->broken || sink->closing)
-        return;
-    if (unsynced && !sink->sync_due && !uv_is_active((uv_handle_t *)&sink->sync_timer))
-        uv_timer_start(&sink->sync_timer, on_sync_timer, SYNC_MS, 0);
-    if (!sink->reopen && uv_is_active((uv_handle_t *)&sink->retry))
-        return;
-    if (!behind && !sink->reopen && !sync_now) {
-        if (!unsynced)
-            tell_drained(sink);
-        return;
-    }
-
-    sink->job_reopen = sink->reopen && sink->path != NULL;
-    sink->reopen = false;
-    sink->job_sync = sync_now;
-    sink->job_head = writer_head(sink->writer);
-    sink->sync_due = false;
-    sink->busy = true;
-    uv_queue_work(sink->loop, &sink->work, work, on_worked);
-}
-
-static void on_commit(void *cookie, int64_t head)
-{
-    (void)head;
-    step(cookie);
-}
-
-struct sink *sink_new(uv_loop_t *loop, struct store *store, struct store_reader *reader,
-                      struct writer *writer, const char *path, char why[SINK_WHY_SIZE])
-{
-    struct sink *sink = memory_zeroed(sizeof(*sink));
-    char full_path[PATH_MAX];
-    int fd;
-
-    sink->loop = loop;
-    sink->writer = writer;
-    sink->reader = reader;
-    if (strcmp(path, "-") == 0) {
-        sink->name = memory_string("stdout");
-        fd = open_stdout(why);
-    } else {
-        sink->path = memory_string(path);
-        fd = open_file(path, why);
-    }
-    if (fd < 0)
-        goto error;
-    set_fd(sink, fd);
-    if (sink->path != NULL) {
+    if (cursor == 0 && settings->type == SINK_STDOUT)
+        cursor = store_cursor(store, "stdout");
+    if (cursor == 0 && settings->type == SINK_FILE &&
+        (path = realpath(settings->path, NULL)) != NULL) {
         struct buffer name = {0};
 
-        /* The same file is the same sink, from whatever folder the daemon is started. */
         buffer_text(&name, "file:");
-        buffer_text(&name, realpath(path, full_path) != NULL ? full_path : path);
+        buffer_text(&name, path);
         buffer_append(&name, "", 1);
-        sink->name = name.data;
+        cursor = store_cursor(store, name.data);
+        buffer_clear(&name);
+        free(path);
     }
-    sink->written = sink->noted = store_cursor(store, sink->name);
-    if (sink->path != NULL && sink->regular && look_at_end(sink, why) != 0)
-        goto error_fd;
+    return cursor;
+}
 
-    uv_timer_init(loop, &sink->retry);
-    uv_timer_init(loop, &sink->sync_timer);
-    sink->retry.data = sink;
-    sink->sync_timer.data = sink;
-    sink->work.data = sink;
-    sink->open_handles = 2;
-    writer_on_commit(writer, on_commit, sink);
-    step(sink);
+struct sink *sink_new(const struct sink_settings *settings, struct store *store,
+                      struct store_reader *reader, int64_t head, void (*news)(void *cookie),
+                      void *cookie, char why[SINK_WHY_SIZE])
+{
+    struct sink *sink = memory_zeroed(sizeof(*sink));
+    struct sink_context context = {
+        .settings = settings, .reader = reader, .ending = is_ending, .cookie = sink};
+
+    sink->settings = settings;
+    sink->driver = driver_of(settings->type);
+    sink->reader = reader;
+    sink->news = news;
+    sink->cookie = cookie;
+    sink->head = sink->new_head = head;
+    sink->numbers = (struct sink_numbers){
+        .name = settings->name, .type = settings->type, .since_ns = timestamp_now()};
+    pthread_mutex_init(&sink->lock, NULL);
+    sink->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (sink->wake < 0) {
+        sink_say(why, "sink %s: %s", settings->name, strerror(errno));
+        goto error;
+    }
+    sink->safe = context.cursor = find_cursor(settings, store);
+    sink->state = sink->driver->open(&context, why);
+    if (sink->state == NULL)
+        goto error_wake;
+    sink->handed = sink->read_row = context.cursor;
+    sink->batch.safe = context.cursor;
+    if (settings->fold)
+        sink->fold = fold_new(settings->fold_first);
+    publish(sink, 0, 0);
+    if (start_thread(sink, why) != 0)
+        goto error_state;
     return sink;
 
-error_fd:
-    close(sink->fd);
+error_state:
+    sink->driver->close(sink->state, &sink->batch, false);
+    fold_free(sink->fold);
+error_wake:
+    close(sink->wake);
 error:
-    free(sink->name);
-    free(sink->path);
+    pthread_mutex_destroy(&sink->lock);
     free(sink);
     return NULL;
 }
 
+const char *sink_name(const struct sink *sink)
+{
+    return sink->settings->name;
+}
+
+void sink_head(struct sink *sink, int64_t head)
+{
+    bool sleeping;
+
+    pthread_mutex_lock(&sink->lock);
+    sink->new_head = head;
+    sleeping = sink->sleeping;
+    sink->sleeping = false;
+    pthread_mutex_unlock(&sink->lock);
+    if (sleeping)
+        wake(sink);
+}
+
 void sink_reopen(struct sink *sink)
 {
-    if (sink->path == NULL)
-        return;
+    pthread_mutex_lock(&sink->lock);
     sink->reopen = true;
-    step(sink);
+    pthread_mutex_unlock(&sink->lock);
+    wake(sink);
 }
 
-void sink_drain(struct sink *sink, void (*drained)(void *cookie), void *cookie)
+void sink_drain(struct sink *sink)
 {
-    sink->drained = drained;
-    sink->drained_cookie = cookie;
-    if (sink->broken || sink->failing)
-        tell_drained(sink);
-    else
-        step(sink);
+    pthread_mutex_lock(&sink->lock);
+    sink->new_drain = true;
+    pthread_mutex_unlock(&sink->lock);
+    wake(sink);
 }
 
-json_t *sink_status(const struct sink *sink)
+struct sink_news sink_take(struct sink *sink)
 {
-    const char *state = sink->broken ? "broken" : sink->failing ? "failing" : "ok";
+    struct sink_news news;
 
-    /* A path need not be UTF-8. */
-    return memory_check(json_pack("{so ss sI sI}", "name",
-                                  reply_text(sink->name, strlen(sink->name)), "state", state,
-                                  "lines", (json_int_t)sink->lines, "behind",
-                                  (json_int_t)(writer_head(sink->writer) - sink->written)));
+    pthread_mutex_lock(&sink->lock);
+    news = sink->fresh;
+    sink->fresh = (struct sink_news){0};
+    sink->told = false;
+    pthread_mutex_unlock(&sink->lock);
+    return news;
 }
 
-bool sink_busy(const struct sink *sink)
+struct sink_numbers sink_numbers(struct sink *sink)
 {
-    return sink->busy;
+    struct sink_numbers numbers;
+    int64_t now = timestamp_now(), oldest;
+
+    pthread_mutex_lock(&sink->lock);
+    numbers = sink->numbers;
+    oldest = sink->shown_oldest_ns;
+    if (sink->new_head > sink->head)
+        numbers.behind_rows += (uint64_t)(sink->new_head - sink->head);
+    pthread_mutex_unlock(&sink->lock);
+    if (numbers.behind_rows > 0 && oldest > 0 && oldest < now)
+        numbers.behind_seconds = (uint64_t)((now - oldest) / 1000000000);
+    return numbers;
 }
 
-static void on_closed(uv_handle_t *handle)
+void sink_end(struct sink *sink)
 {
-    struct sink *sink = handle->data;
+    atomic_store(&sink->ending, true);
+    wake(sink);
+}
 
-    if (--sink->open_handles > 0)
-        return;
-    buffer_clear(&sink->batch);
+void sink_free(struct sink *sink)
+{
+    pthread_join(sink->thread, NULL);
+    pthread_mutex_destroy(&sink->lock);
+    close(sink->wake);
     store_reader_close(sink->reader);
-    free(sink->name);
-    free(sink->path);
+    batch_free(&sink->batch);
+    buffer_clear(&sink->native);
+    fold_free(sink->fold);
     free(sink);
-}
-
-void sink_close(struct sink *sink)
-{
-    if (sink == NULL)
-        return;
-    sink->closing = true;
-    back_to_line_start(sink);
-    close(sink->fd);
-    uv_close((uv_handle_t *)&sink->retry, on_closed);
-    uv_close((uv_handle_t *)&sink->sync_timer, on_closed);
 }

@@ -3,11 +3,12 @@
 
 #include "log.h"
 #include "memory.h"
+#include "settings.h"
 #include "writer.h"
 
 #define RETRY_MS 1000
 #define CURSOR_MS 1000
-#define CURSORS_MAX 8
+#define CURSORS_MAX SETTINGS_SINKS_MAX
 
 struct cursor_note {
     const char *sink;

@@ -1,7 +1,6 @@
 # What tests coronerd. Included by daemon/module.mk.
 
-DAEMON_TESTS := test_daemon_frame test_daemon_record test_daemon_text test_daemon_query test_daemon_store \
-	test_daemon_transcode
+DAEMON_TESTS := $(patsubst test/c/%.c,%,$(wildcard test/c/test_daemon_*.c))
 
 $(SAN)/test/%: $(SAN)/test/%.o $(DAEMON_SAN_OBJECTS)
 	@mkdir -p $(@D)

@@ -1317,7 +1317,7 @@ def test_output_that_turns_bad(s):
 
     put("/dev/full")
     daemon.wait_log("cannot write.*No space left")
-    equal(daemon.status()["sinks"][0]["state"], "failing")
+    equal(daemon.status()["sinks"][0]["state"], "retrying")
     put("folder")
     daemon.wait_log("Is a directory; going on with the old one")
     put(None)
@@ -1334,7 +1334,7 @@ def test_path_that_is_no_utf8(s):
     daemon = s.start("--store", folder + b"/\xe9.db", "--out", folder + b"/\xc3.ndjson")
     status = daemon.status()
     check(status["store"]["path"].endswith("\ufffd/\ufffd.db"), status)
-    check(status["sinks"][0]["name"].endswith("\ufffd/\ufffd.ndjson"), status)
+    check(status["sinks"][0]["path"].endswith("\ufffd/\ufffd.ndjson"), status)
     daemon.stop()
 
 
