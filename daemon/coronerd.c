@@ -363,6 +363,8 @@ int main(int argc, char **argv)
     /* A limit on file sizes is an error to handle, as a full disk is. */
     signal(SIGXFSZ, SIG_IGN);
     raise_descriptor_limit();
+    /* The writer, the sinks and three that answer questions: none of them waits for another. */
+    setenv("UV_THREADPOOL_SIZE", "8", 0);
 
     daemon = memory_zeroed(sizeof(*daemon));
     if (uv_loop_init(&daemon->loop) != 0) {

@@ -16,9 +16,15 @@
 #include "store.h"
 #include "writer.h"
 
-#define QUERY_READERS                                                                              \
-    2 /* queries that run at the same time; each takes a thread of libuv's four                    \
-       */
+/*
+ * Answers that are worked on at the same time, each on a thread of libuv's pool with a reader of
+ * the store. Two are for short turns; what takes longer goes on with the third, so that no heavy
+ * count holds up those who want a short answer.
+ */
+#define QUERY_READERS 3
+
+#define QUERY_CONNECTIONS_MAX 1024 /* unless query_limit says otherwise */
+#define QUERY_DEADLINE_MS 5000
 
 struct query;
 
@@ -35,6 +41,7 @@ struct query_context {
     struct store_reader *reader; /* NULL when the step runs on the loop */
     int64_t head;                /* the last row that is committed */
     bool lagging;                /* the peer has let a line wait while very much was committed */
+    bool heartbeat;              /* nothing was sent for so long that a sign of life is due */
     struct reply *reply;
     struct reply_error *error;
 };
@@ -52,10 +59,16 @@ struct query_op {
      * return NULL and fill the error.
      */
     void *(*begin)(void *cookie, const json_t *request, struct reply_error *error);
-    /* Answer in turns, each of bounded work and output. On a thread if `on_thread`, else on the
-     * loop. */
+    /*
+     * Answer in turns, each of bounded work and output. On a thread if `on_thread`, else on the
+     * loop. A turn that the reader's deadline interrupts fails with "timeout"; what it has put out
+     * stays, and unless the whole deadline has passed it is taken again where there is more time.
+     */
     enum query_step (*step)(void *state, struct query_context *context);
     bool on_thread;
+    bool quick; /* its turns are short, and go before those of others */
+    /* How many seconds of silence end with a heartbeat, 0: none do. NULL if none ever do. */
+    unsigned (*heartbeat)(const void *state);
     void (*end)(void *state);
     void *cookie; /* of begin */
 };
@@ -69,6 +82,14 @@ struct query_op {
 struct query *query_new(uv_loop_t *loop, struct endpoint *endpoint, struct writer *writer,
                         struct store_reader *const readers[QUERY_READERS],
                         char why[ENDPOINT_WHY_SIZE]);
+
+/*
+ * query_limit(query, connections_max, deadline_ms):
+ * Serve at most ${connections_max} connections, of one uid at most three quarters of them, and work
+ * at most ${deadline_ms} on one request; 0 stands for what is usual. Those that are there already
+ * stay.
+ */
+void query_limit(struct query *query, unsigned connections_max, unsigned deadline_ms);
 
 /*
  * query_register(query, op):
