@@ -172,6 +172,7 @@ static void read_settings_again(struct daemon *daemon)
     settings_free(fresh);
     permit(daemon->ingest_endpoint, &daemon->settings->ingest);
     permit(daemon->query_endpoint, &daemon->settings->query);
+    query_deadline(daemon->query, daemon->settings->query_deadline_ms);
 }
 
 static void reload(struct daemon *daemon)
@@ -272,6 +273,7 @@ static int start_query(struct daemon *daemon)
         goto error_readers;
     }
     daemon->query_endpoint = endpoint;
+    query_deadline(daemon->query, settings->query_deadline_ms);
 
     op_records_register(daemon->query);
     op_subscribe_register(daemon->query, daemon->writer);
@@ -358,6 +360,8 @@ int main(int argc, char **argv)
     /* A limit on file sizes is an error to handle, as a full disk is. */
     signal(SIGXFSZ, SIG_IGN);
     raise_descriptor_limit();
+    /* The writer, the sinks and three that answer questions: none of them waits for another. */
+    setenv("UV_THREADPOOL_SIZE", "8", 0);
 
     daemon = memory_zeroed(sizeof(*daemon));
     daemon->options = &options;

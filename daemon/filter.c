@@ -1,160 +1,587 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "filter.h"
+#include "hello.h"
 #include "memory.h"
 #include "timestamp.h"
 
 /* What stands in the line alone: it is looked up only for rows that everything else lets through.
  */
-#define OF_LINE(path)                                                                              \
-    "json_extract((SELECT json FROM bodies WHERE bodies.row = exits.row), '$." path "')"
+#define LINE "(SELECT json FROM bodies WHERE bodies.row = exits.row)"
 
-/* What can be asked for: columns where they are, the rest out of the JSON text, which is slower. */
-static const struct {
-    const char *field;
-    const char *column;
-} fields[] = {
-    {"schema", OF_LINE("schema")},
-    {"id", "(incarnation || '-' || seq)"},
-    {"severity", "severity"},
-    {"node", "node"},
-    {"node.name", "node"},
-    {"node.incarnation", "incarnation"},
-    {"node.host", OF_LINE("node.host")},
-    {"node.os_pid", OF_LINE("node.os_pid")},
-    {"node.otp", OF_LINE("node.otp")},
-    {"process.pid", "pid"},
-    {"process.name", "name"},
-    {"process.initial_call", "initial_call"},
-    {"process.initial_module", "initial_module"},
-    {"process.parent", OF_LINE("process.parent")},
-    {"process.trap_exit", OF_LINE("process.trap_exit")},
-    {"exit.source", "source"},
-    {"exit.reason", OF_LINE("exit.reason")},
-    {"exit.reason_class", "reason_class"},
-    {"exit.confidence", "confidence"},
-    {"exit.truncated", OF_LINE("exit.truncated")},
-    {"exit.via", OF_LINE("exit.via")},
-    {"origin.source", "origin_source"},
-    {"origin.pid", "origin_pid"},
-    {"origin.id", OF_LINE("origin.id")},
-    {"origin.name", OF_LINE("origin.name")},
-    {"origin.initial_call", OF_LINE("origin.initial_call")},
-    {"origin.confidence", OF_LINE("origin.confidence")},
-    {"origin.module", "origin_module"},
-    {"origin.operation", OF_LINE("origin.operation")},
-    {"origin.by", "origin_by"},
-    {"origin.by_name", "origin_by_name"},
-    {"origin.by_initial_call", OF_LINE("origin.by_initial_call")},
-    {"origin.by_call", OF_LINE("origin.by_call")},
-    {"origin.by_function", OF_LINE("origin.by_function")},
-    {"origin.by_node", OF_LINE("origin.by_node")},
-    {"origin.application", OF_LINE("origin.application")},
-    {"origin.supervisor", OF_LINE("origin.supervisor")},
-    {"origin.child", OF_LINE("origin.child")},
-    {"origin.why", OF_LINE("origin.why")},
-    {"origin.asked_by", OF_LINE("origin.asked_by")},
-    {"origin.asked_by_name", OF_LINE("origin.asked_by_name")},
-    {"origin.sibling", OF_LINE("origin.sibling")},
-    {"origin.sibling_name", OF_LINE("origin.sibling_name")},
-    {"origin.sibling_id", OF_LINE("origin.sibling_id")},
-    {"origin.port", OF_LINE("origin.port")},
-    {"origin.driver", OF_LINE("origin.driver")},
-    {"origin.command", OF_LINE("origin.command")},
-    {"origin.target", OF_LINE("origin.target")},
-    {"origin.node", OF_LINE("origin.node")},
+#define COLUMN(name, column, rank)                                                                 \
+    {                                                                                              \
+        name, FILTER_TEXT, column, NULL, NULL, rank                                                \
+    }
+#define IN_LINE(name, type)                                                                        \
+    {                                                                                              \
+        name, FILTER_##type, NULL, name, NULL, 0                                                   \
+    }
+#define TEXTS(name)                                                                                \
+    {                                                                                              \
+        name, FILTER_TEXT, NULL, name, "", 0                                                       \
+    }
+#define PART_OF(list, key)                                                                         \
+    {                                                                                              \
+        list "." key, FILTER_TEXT, NULL, list, key, 0                                              \
+    }
+
+/* Everything that docs/records.md names. Columns where they are, the rest out of the line. */
+static const struct filter_field fields[] = {
+    IN_LINE("schema", TEXT),
+    {"id", FILTER_TEXT, "id", NULL, NULL, 1}, /* incarnation and seq: see the functions below */
+    {"time", FILTER_TIME, "time_ns", NULL, NULL, 0},
+    COLUMN("severity", "severity", 0),
+    IN_LINE("message", TEXT),
+    COLUMN("node", "node", 0),
+    COLUMN("node.name", "node", 0),
+    COLUMN("node.incarnation", "incarnation", 0),
+    IN_LINE("node.host", TEXT),
+    IN_LINE("node.os_pid", NUMBER),
+    IN_LINE("node.otp", TEXT),
+    COLUMN("process.pid", "pid", 3),
+    COLUMN("process.name", "name", 4),
+    COLUMN("process.initial_call", "initial_call", 0),
+    COLUMN("process.initial_module", "initial_module", 8),
+    IN_LINE("process.parent", TEXT),
+    TEXTS("process.ancestors"),
+    IN_LINE("process.trap_exit", TRUTH),
+    IN_LINE("process.age_us", NUMBER),
+    COLUMN("exit.source", "source", 9),
+    IN_LINE("exit.reason", TEXT),
+    COLUMN("exit.reason_class", "reason_class", 0),
+    COLUMN("exit.confidence", "confidence", 0),
+    IN_LINE("exit.truncated", TRUTH),
+    IN_LINE("exit.evidence_lost", MIXED),
+    IN_LINE("exit.via", TEXT),
+    TEXTS("exit.stack"),
+    PART_OF("exit.candidates", "source"),
+    PART_OF("exit.candidates", "via"),
+    PART_OF("exit.candidates", "id"),
+    PART_OF("exit.candidates", "by"),
+    PART_OF("exit.candidates", "by_name"),
+    PART_OF("exit.candidates", "by_call"),
+    COLUMN("origin.source", "origin_source", 0),
+    COLUMN("origin.pid", "origin_pid", 0),
+    IN_LINE("origin.name", TEXT),
+    IN_LINE("origin.initial_call", TEXT),
+    COLUMN("origin.id", "origin_id", 2),
+    IN_LINE("origin.confidence", TEXT),
+    COLUMN("origin.by", "origin_by", 5),
+    COLUMN("origin.by_name", "origin_by_name", 6),
+    IN_LINE("origin.by_initial_call", TEXT),
+    IN_LINE("origin.by_node", TEXT),
+    IN_LINE("origin.by_call", TEXT),
+    IN_LINE("origin.by_file", TEXT),
+    IN_LINE("origin.by_line", NUMBER),
+    IN_LINE("origin.by_function", TEXT),
+    TEXTS("origin.by_stack"),
+    COLUMN("origin.module", "origin_module", 7),
+    IN_LINE("origin.operation", TEXT),
+    IN_LINE("origin.limit_words", NUMBER),
+    IN_LINE("origin.size_words", NUMBER),
+    IN_LINE("origin.port", TEXT),
+    IN_LINE("origin.driver", TEXT),
+    IN_LINE("origin.command", TEXT),
+    IN_LINE("origin.target", TEXT),
+    IN_LINE("origin.node", TEXT),
+    IN_LINE("origin.application", TEXT),
+    IN_LINE("origin.supervisor", TEXT),
+    IN_LINE("origin.child", TEXT),
+    IN_LINE("origin.timeout_ms", MIXED),
+    IN_LINE("origin.why", TEXT),
+    IN_LINE("origin.sibling", TEXT),
+    IN_LINE("origin.sibling_name", TEXT),
+    IN_LINE("origin.sibling_id", TEXT),
+    IN_LINE("origin.asked_by", TEXT),
+    IN_LINE("origin.asked_by_name", TEXT),
+    PART_OF("chain", "pid"),
+    PART_OF("chain", "name"),
+    PART_OF("chain", "initial_call"),
+    PART_OF("chain", "source"),
+    PART_OF("chain", "reason"),
+    PART_OF("chain", "id"),
+    IN_LINE("chain_length", NUMBER),
+    IN_LINE("lost_before", NUMBER),
+    IN_LINE("gap.from", TIMESTAMP),
+    IN_LINE("gap.to", TIMESTAMP),
+    IN_LINE("gap.why", TEXT),
+    IN_LINE("gap.detail", TEXT),
 };
 
 #define FIELD_COUNT (sizeof(fields) / sizeof(fields[0]))
 
-const char *filter_column(const char *field)
+static bool is_id(const struct filter_field *field)
+{
+    return field->column != NULL && strcmp(field->column, "id") == 0;
+}
+
+const struct filter_field *filter_field(const char *name)
 {
     for (size_t i = 0; i < FIELD_COUNT; i++) {
-        if (strcmp(fields[i].field, field) == 0)
-            return fields[i].column;
+        if (strcmp(fields[i].name, name) == 0)
+            return &fields[i];
     }
     return NULL;
 }
 
-json_t *filter_fields(void)
+json_t *filter_fields(bool lists)
 {
     json_t *names = memory_check(json_array());
 
-    for (size_t i = 0; i < FIELD_COUNT; i++)
-        json_array_append_new(names, json_string(fields[i].field));
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
+        if ((fields[i].element != NULL) == lists)
+            json_array_append_new(names, json_string(fields[i].name));
+    }
     return names;
 }
 
-static void add_value(struct filter *filter, const json_t *value)
+/* ---- SQL ---- */
+
+static void add(struct buffer *sql, const char *text)
 {
+    buffer_text(sql, text);
+}
+
+static void add_path(struct buffer *sql, const char *path)
+{
+    add(sql, "'$.");
+    add(sql, path);
+    add(sql, "'");
+}
+
+void filter_field_sql(const struct filter_field *field, bool guarded, struct buffer *sql)
+{
+    bool number = field->type == FILTER_NUMBER && field->column == NULL;
+
+    if (is_id(field)) {
+        add(sql, "(incarnation || '-' || seq)");
+    } else if (field->column != NULL) {
+        /* A unary plus keeps SQLite from using an index. */
+        add(sql, guarded ? "+" : "");
+        add(sql, field->column);
+    } else {
+        /* Large numbers are strings, and are to be compared as numbers. */
+        add(sql, number ? "CAST(json_extract(" LINE ", " : "json_extract(" LINE ", ");
+        add_path(sql, field->path);
+        add(sql, number ? ") AS INTEGER)" : ")");
+    }
+}
+
+static void add_parameters(struct buffer *sql, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        add(sql, i > 0 ? ", ?" : "?");
+}
+
+/* `of` compared as the condition says. */
+static void add_comparison(struct buffer *sql, const struct buffer *of,
+                           const struct filter_condition *condition, size_t values)
+{
+    static const char *const signs[] = {
+        [FILTER_LESS] = " < ?",
+        [FILTER_AT_MOST] = " <= ?",
+        [FILTER_GREATER] = " > ?",
+        [FILTER_AT_LEAST] = " >= ?",
+    };
+
+    switch (condition->kind) {
+    case FILTER_EQUAL:
+        buffer_append(sql, of->data, of->length);
+        add(sql, values == 1 ? " = " : " IN (");
+        add_parameters(sql, values);
+        add(sql, values == 1 ? "" : ")");
+        break;
+    case FILTER_NOT_EQUAL:
+        add(sql, "(");
+        buffer_append(sql, of->data, of->length);
+        add(sql, " IS NULL OR ");
+        buffer_append(sql, of->data, of->length);
+        add(sql, " NOT IN (");
+        add_parameters(sql, values);
+        add(sql, "))");
+        break;
+    case FILTER_NULL:
+    case FILTER_NOT_NULL:
+        buffer_append(sql, of->data, of->length);
+        add(sql, condition->kind == FILTER_NULL ? " IS NULL" : " IS NOT NULL");
+        break;
+    case FILTER_PREFIX:
+        buffer_append(sql, of->data, of->length);
+        add(sql, " >= ? AND ");
+        buffer_append(sql, of->data, of->length);
+        add(sql, " < ?");
+        break;
+    case FILTER_LESS:
+    case FILTER_AT_MOST:
+    case FILTER_GREATER:
+    case FILTER_AT_LEAST:
+        buffer_append(sql, of->data, of->length);
+        add(sql, signs[condition->kind]);
+        break;
+    }
+}
+
+/* Whether one of the list's elements fits. That none does is asked with NOT. */
+static void add_element(struct buffer *sql, const struct filter_condition *condition, size_t values)
+{
+    const struct filter_field *field = condition->field;
+    struct filter_condition positive = *condition;
+    struct buffer element = {0};
+
+    if (condition->kind == FILTER_NOT_EQUAL)
+        positive.kind = FILTER_EQUAL;
+    if (condition->kind == FILTER_NULL)
+        positive.kind = FILTER_NOT_NULL;
+    if (field->element[0] == '\0') {
+        add(&element, "element.value");
+    } else {
+        add(&element, "json_extract(element.value, ");
+        add_path(&element, field->element);
+        add(&element, ")");
+    }
+    add(sql, positive.kind != condition->kind ? "NOT EXISTS(" : "EXISTS(");
+    add(sql, "SELECT 1 FROM json_each(" LINE ", ");
+    add_path(sql, field->path);
+    add(sql, ") AS element WHERE ");
+    add_comparison(sql, &element, &positive, values);
+    add(sql, ")");
+    buffer_clear(&element);
+}
+
+/* Ids that are asked for whole are looked up as what they are made of. */
+static void add_ids(struct buffer *sql, bool guarded, size_t values)
+{
+    add(sql, "(");
+    for (size_t i = 0; i < values; i++) {
+        add(sql, i > 0 ? " OR " : "");
+        add(sql, guarded ? "+incarnation = ? AND +seq = ?" : "incarnation = ? AND seq = ?");
+    }
+    add(sql, ")");
+}
+
+static void condition_sql(const struct filter_condition *condition, struct filter_drive drive,
+                          struct buffer *sql)
+{
+    bool driven = drive.field != NULL && condition->field == drive.field;
+    size_t values = driven && condition->kind == FILTER_EQUAL && drive.value != FILTER_ALL_VALUES
+                        ? 1
+                        : condition->count;
+    struct buffer of = {0};
+
+    add(sql, " AND ");
+    if (is_id(condition->field) && condition->kind == FILTER_EQUAL) {
+        add_ids(sql, !driven, values);
+    } else if (condition->field->element != NULL) {
+        add_element(sql, condition, values);
+    } else {
+        filter_field_sql(condition->field, !driven, &of);
+        add_comparison(sql, &of, condition, values);
+        buffer_clear(&of);
+    }
+}
+
+void filter_sql(const struct filter *filter, struct filter_drive drive, struct buffer *sql)
+{
+    for (size_t i = 0; i < filter->condition_count; i++)
+        condition_sql(&filter->conditions[i], drive, sql);
+    if (filter->since != INT64_MIN)
+        add(sql, " AND +time_ns >= ?");
+    if (filter->until != INT64_MAX)
+        add(sql, " AND +time_ns <= ?");
+}
+
+/* What an id is made of; nothing has what is no id. */
+static int bind_id(sqlite3_stmt *statement, int index, const char *id)
+{
+    char incarnation[HELLO_INCARNATION + 1] = "", rest[2];
+    int64_t seq = 0;
+
+    if (id == NULL || sscanf(id, "%16[0-9a-f]-%18" SCNd64 "%1s", incarnation, &seq, rest) != 2 ||
+        strlen(incarnation) != HELLO_INCARNATION)
+        seq = 0;
+    sqlite3_bind_text(statement, index, incarnation, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_int64(statement, index + 1, seq);
+    return index + 2;
+}
+
+static int bind_value(const struct filter_condition *condition, const struct filter_value *value,
+                      sqlite3_stmt *statement, int index)
+{
+    if (is_id(condition->field) && condition->kind == FILTER_EQUAL)
+        return bind_id(statement, index, value->text);
+    if (value->text != NULL)
+        sqlite3_bind_text(statement, index, value->text, -1, SQLITE_STATIC);
+    else
+        sqlite3_bind_int64(statement, index, value->number);
+    return index + 1;
+}
+
+int filter_bind(const struct filter *filter, struct filter_drive drive, sqlite3_stmt *statement,
+                int first)
+{
+    for (size_t i = 0; i < filter->condition_count; i++) {
+        const struct filter_condition *condition = &filter->conditions[i];
+        const struct filter_value *values = filter->values + condition->first;
+
+        if (condition->field == drive.field && condition->kind == FILTER_EQUAL &&
+            drive.value != FILTER_ALL_VALUES) {
+            first = bind_value(condition, &values[drive.value], statement, first);
+            continue;
+        }
+        for (size_t j = 0; j < condition->count; j++)
+            first = bind_value(condition, &values[j], statement, first);
+    }
+    if (filter->since != INT64_MIN)
+        sqlite3_bind_int64(statement, first++, filter->since);
+    if (filter->until != INT64_MAX)
+        sqlite3_bind_int64(statement, first++, filter->until);
+    return first;
+}
+
+json_t *filter_field_value(const struct filter_field *field, sqlite3_stmt *statement, int column)
+{
+    char time[TIMESTAMP_SIZE];
+    const char *text;
+
+    switch (sqlite3_column_type(statement, column)) {
+    case SQLITE_NULL:
+        return json_null();
+    case SQLITE_INTEGER:
+        if (field->type != FILTER_TIME)
+            return field->type == FILTER_TRUTH
+                       ? json_boolean(sqlite3_column_int(statement, column))
+                       : reply_integer(sqlite3_column_int64(statement, column));
+        timestamp_format(sqlite3_column_int64(statement, column), time);
+        return memory_check(json_string(time));
+    default:
+        text = (const char *)sqlite3_column_text(statement, column);
+        return reply_text(text != NULL ? text : "",
+                          (size_t)sqlite3_column_bytes(statement, column));
+    }
+}
+
+/* ---- reading ---- */
+
+static struct filter_value *new_value(struct filter *filter)
+{
+    /* One more of room for each condition: a prefix takes two. */
     if (filter->values == NULL)
-        filter->values = memory_check(json_array());
-    json_array_append_new(filter->values, memory_check(json_deep_copy(value)));
+        filter->values =
+            memory_zeroed((FILTER_VALUES_MAX + FILTER_CONDITIONS_MAX) * sizeof(*filter->values));
+    return &filter->values[filter->value_count++];
 }
 
-static bool is_scalar(const json_t *value)
+static void new_text(struct filter *filter, const char *text)
 {
-    return json_is_string(value) || json_is_integer(value) || json_is_boolean(value);
+    new_value(filter)->text = memory_string(text);
 }
 
-static int read_any_of(struct filter *filter, const char *field, const char *column,
-                       const json_t *list, struct reply_error *error)
+/* The digits of an integer that is too large for JSON. */
+static bool is_digits(const char *text, int64_t *number)
 {
+    char *end;
+    size_t length = strlen(text);
+
+    if (length == 0 || length > 18 + 1 || strspn(text, "0123456789") != length)
+        return false;
+    *number = strtoll(text, &end, 10);
+    return *end == '\0' && *number != INT64_MAX;
+}
+
+static int refuse(const struct filter_field *field, const char *what, struct reply_error *error)
+{
+    reply_error_set(error, "bad_request", field->name, "'%s' %s", field->name, what);
+    return -1;
+}
+
+/* Take a value of a condition. One of another type than the field's fits nothing, but is no
+ * mistake where others stand beside it; `strict` makes it one. */
+static int take_value(struct filter *filter, const struct filter_field *field, const json_t *value,
+                      bool strict, struct reply_error *error)
+{
+    const char *text = json_string_value(value);
+    char canonical[TIMESTAMP_SIZE];
+    int64_t number;
+
+    if (!json_is_string(value) && !json_is_integer(value) && !json_is_boolean(value))
+        return refuse(field, "is compared with strings, integers, true and false", error);
+    if (filter->value_count >= FILTER_VALUES_MAX) {
+        reply_error_set(error, "bad_request", field->name, "more than %d values",
+                        FILTER_VALUES_MAX);
+        return -1;
+    }
+    switch (field->type) {
+    case FILTER_TIME:
+    case FILTER_TIMESTAMP:
+        if (text == NULL || timestamp_parse(text, timestamp_now(), &number) != 0)
+            return refuse(field, "is a time: RFC 3339, \"now\" or a span as \"-1h\"", error);
+        if (field->type == FILTER_TIME) {
+            new_value(filter)->number = number;
+        } else {
+            timestamp_format(number, canonical);
+            new_text(filter, canonical);
+        }
+        return 0;
+    case FILTER_NUMBER:
+        if (text != NULL && is_digits(text, &number)) {
+            new_value(filter)->number = number;
+            return 0;
+        }
+        if (strict && !json_is_integer(value))
+            return refuse(field, "is an integer", error);
+        break;
+    case FILTER_TEXT:
+        if (strict && text == NULL)
+            return refuse(field, "is a text", error);
+        break;
+    case FILTER_TRUTH:
+    case FILTER_MIXED:
+        break;
+    }
+    if (text != NULL)
+        new_text(filter, text);
+    else
+        new_value(filter)->number =
+            json_is_boolean(value) ? json_is_true(value) : json_integer_value(value);
+    return 0;
+}
+
+static struct filter_condition *new_condition(struct filter *filter,
+                                              const struct filter_field *field,
+                                              enum filter_kind kind, struct reply_error *error)
+{
+    struct filter_condition *condition = &filter->conditions[filter->condition_count];
+
+    if (filter->condition_count == FILTER_CONDITIONS_MAX) {
+        reply_error_set(error, "bad_request", field->name, "more than %d conditions",
+                        FILTER_CONDITIONS_MAX);
+        return NULL;
+    }
+    filter->condition_count++;
+    *condition =
+        (struct filter_condition){.field = field, .kind = kind, .first = filter->value_count};
+    return condition;
+}
+
+/* Equal, or not equal, to a value, to null, or to any of a list. */
+static int read_equal(struct filter *filter, const struct filter_field *field, bool equal,
+                      const json_t *value, struct reply_error *error)
+{
+    struct filter_condition *condition;
     size_t index;
+    json_t *item;
+
+    if (json_is_null(value))
+        return new_condition(filter, field, equal ? FILTER_NULL : FILTER_NOT_NULL, error) != NULL
+                   ? 0
+                   : -1;
+    if (json_is_array(value) && json_array_size(value) == 0)
+        return refuse(field, "has an empty list, which lets nothing through", error);
+    condition = new_condition(filter, field, equal ? FILTER_EQUAL : FILTER_NOT_EQUAL, error);
+    if (condition == NULL)
+        return -1;
+    if (json_is_array(value)) {
+        json_array_foreach((json_t *)(uintptr_t)value, index, item)
+        {
+            if (take_value(filter, field, item, false, error) != 0)
+                return -1;
+        }
+    } else if (take_value(filter, field, value, false, error) != 0) {
+        return -1;
+    }
+    condition->count = filter->value_count - condition->first;
+    return 0;
+}
+
+static int read_prefix(struct filter *filter, const struct filter_field *field, const json_t *value,
+                       struct reply_error *error)
+{
+    struct filter_condition *condition;
+    struct filter_value *behind;
+
+    if (field->type != FILTER_TEXT)
+        return refuse(field, "is no text and has no prefix; use ge and lt", error);
+    if (!json_is_string(value) || json_string_length(value) == 0)
+        return refuse(field, "has a prefix that is no text, or an empty one", error);
+    condition = new_condition(filter, field, FILTER_PREFIX, error);
+    if (condition == NULL || take_value(filter, field, value, true, error) != 0)
+        return -1;
+    new_text(filter, json_string_value(value));
+    behind = &filter->values[filter->value_count - 1];
+    /* No byte of UTF-8 is 0xff, so the last one can grow. */
+    behind->text[json_string_length(value) - 1]++;
+    condition->count = 2;
+    return 0;
+}
+
+static int read_operators(struct filter *filter, const struct filter_field *field,
+                          const json_t *object, struct reply_error *error)
+{
+    static const struct {
+        const char *name;
+        enum filter_kind kind;
+    } operators[] = {
+        {"lt", FILTER_LESS},
+        {"le", FILTER_AT_MOST},
+        {"gt", FILTER_GREATER},
+        {"ge", FILTER_AT_LEAST},
+    };
+    const char *name;
     json_t *value;
 
-    if (json_array_size(list) == 0) {
-        reply_error_set(error, "bad_request", field, "an empty list lets nothing through");
-        return -1;
-    }
-    buffer_text(&filter->sql, " AND ");
-    buffer_text(&filter->sql, column);
-    buffer_text(&filter->sql, " IN (");
-    json_array_foreach(list, index, value)
+    if (json_object_size(object) == 0)
+        return refuse(field, "has an object without prefix, lt, le, gt, ge or not", error);
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
     {
-        if (!is_scalar(value)) {
-            reply_error_set(error, "bad_request", field,
-                            "a list holds strings, integers, true and false");
-            return -1;
+        struct filter_condition *condition = NULL;
+
+        if (strcmp(name, "prefix") == 0) {
+            if (read_prefix(filter, field, value, error) != 0)
+                return -1;
+            continue;
         }
-        buffer_text(&filter->sql, index > 0 ? ", ?" : "?");
-        add_value(filter, value);
-        if (json_array_size(filter->values) > FILTER_VALUES_MAX) {
-            reply_error_set(error, "bad_request", field, "more than %d values", FILTER_VALUES_MAX);
+        if (strcmp(name, "not") == 0) {
+            if (read_equal(filter, field, false, value, error) != 0)
+                return -1;
+            continue;
+        }
+        for (size_t i = 0; i < sizeof(operators) / sizeof(operators[0]); i++) {
+            if (strcmp(operators[i].name, name) != 0)
+                continue;
+            if (field->type == FILTER_TRUTH)
+                return refuse(field, "is true or false and has no range", error);
+            condition = new_condition(filter, field, operators[i].kind, error);
+            if (condition == NULL || take_value(filter, field, value, true, error) != 0)
+                return -1;
+            condition->count = 1;
+        }
+        if (condition == NULL) {
+            reply_error_set(error, "bad_request", field->name,
+                            "'%s' is compared by prefix, lt, le, gt, ge and not, not by '%.32s'",
+                            field->name, name);
             return -1;
         }
     }
-    buffer_text(&filter->sql, ")");
     return 0;
 }
 
-static int read_condition(struct filter *filter, const char *field, const json_t *value,
+static int read_condition(struct filter *filter, const char *name, const json_t *value,
                           struct reply_error *error)
 {
-    const char *column = filter_column(field);
+    const struct filter_field *field = filter_field(name);
 
-    if (column == NULL) {
-        reply_error_set(error, "bad_request", field,
-                        "there is no field '%.64s'; 'help' lists the fields", field);
+    if (field == NULL) {
+        reply_error_set(error, "bad_request", name,
+                        "there is no field '%.64s'; 'help' lists the fields", name);
         return -1;
     }
-    if (json_is_array(value))
-        return read_any_of(filter, field, column, value, error);
-    if (!is_scalar(value) && !json_is_null(value)) {
-        reply_error_set(
-            error, "bad_request", field,
-            "a field equals a string, an integer, true, false or null, or one of a list");
-        return -1;
-    }
-    buffer_text(&filter->sql, " AND ");
-    buffer_text(&filter->sql, column);
-    if (json_is_null(value)) {
-        buffer_text(&filter->sql, " IS NULL");
-        return 0;
-    }
-    buffer_text(&filter->sql, " = ?");
-    add_value(filter, value);
-    return 0;
+    if (json_is_object(value))
+        return read_operators(filter, field, value, error);
+    return read_equal(filter, field, true, value, error);
 }
 
 static int read_time(const json_t *request, const char *key, int64_t now, int64_t *ns,
@@ -162,6 +589,8 @@ static int read_time(const json_t *request, const char *key, int64_t now, int64_
 {
     const json_t *value = json_object_get(request, key);
 
+    if (value == NULL)
+        return 0;
     if (json_is_string(value) && timestamp_parse(json_string_value(value), now, ns) == 0)
         return 0;
     reply_error_set(error, "bad_request", key,
@@ -170,52 +599,34 @@ static int read_time(const json_t *request, const char *key, int64_t now, int64_
     return -1;
 }
 
-static void add_time(struct filter *filter, const char *sql, int64_t ns)
+void filter_init(struct filter *filter)
 {
-    json_t *value = memory_check(json_integer(ns));
-
-    buffer_text(&filter->sql, sql);
-    add_value(filter, value);
-    add_value(filter, value);
-    json_decref(value);
+    *filter = (struct filter){.since = INT64_MIN, .until = INT64_MAX};
 }
 
 int filter_read(struct filter *filter, const json_t *request, int64_t now,
                 struct reply_error *error)
 {
     json_t *where = json_object_get(request, "where");
-    const char *field;
+    const char *name;
     json_t *value;
-    int64_t ns;
 
-    *filter = (struct filter){0};
+    filter_init(filter);
     if (where != NULL && !json_is_object(where)) {
         reply_error_set(error, "bad_request", "where", "'where' is an object of fields and values");
         goto error;
     }
-    json_object_foreach(where, field, value)
+    json_object_foreach(where, name, value)
     {
-        if (read_condition(filter, field, value, error) != 0)
+        if (read_condition(filter, name, value, error) != 0)
             goto error;
     }
-    /*
-     * Rows are in the order of commit, which is nearly but not quite that of time. The bound on the
-     * row keeps a search from going through all that is older; the + keeps the index of times for
-     * it.
-     */
-    if (json_object_get(request, "since") != NULL) {
-        if (read_time(request, "since", now, &ns, error) != 0)
-            goto error;
-        add_time(filter,
-                 " AND row >= (SELECT min(row) FROM exits WHERE time_ns >= ?) AND +time_ns >= ?",
-                 ns);
-    }
-    if (json_object_get(request, "until") != NULL) {
-        if (read_time(request, "until", now, &ns, error) != 0)
-            goto error;
-        add_time(filter,
-                 " AND row <= (SELECT max(row) FROM exits WHERE time_ns <= ?) AND +time_ns <= ?",
-                 ns);
+    if (read_time(request, "since", now, &filter->since, error) != 0 ||
+        read_time(request, "until", now, &filter->until, error) != 0)
+        goto error;
+    if (filter->since != INT64_MIN && filter->until < filter->since) {
+        reply_error_set(error, "bad_request", "until", "'until' is before 'since'");
+        goto error;
     }
     return 0;
 
@@ -224,39 +635,19 @@ error:
     return -1;
 }
 
-void filter_where(struct filter *filter, const char *column, const char *value)
+void filter_add(struct filter *filter, const char *field, enum filter_kind kind, const char *value)
 {
-    json_t *text = memory_check(json_string(value));
+    struct filter_condition *condition = &filter->conditions[filter->condition_count++];
 
-    buffer_text(&filter->sql, " AND ");
-    buffer_text(&filter->sql, column);
-    buffer_text(&filter->sql, " = ?");
-    add_value(filter, text);
-    json_decref(text);
-}
-
-int filter_bind(const struct filter *filter, sqlite3_stmt *statement, int first)
-{
-    size_t index;
-    json_t *value;
-
-    json_array_foreach(filter->values, index, value)
-    {
-        if (json_is_string(value))
-            sqlite3_bind_text(statement, first, json_string_value(value),
-                              (int)json_string_length(value), SQLITE_STATIC);
-        else
-            sqlite3_bind_int64(statement, first,
-                               json_is_boolean(value) ? json_is_true(value)
-                                                      : json_integer_value(value));
-        first++;
-    }
-    return first;
+    *condition = (struct filter_condition){
+        .field = filter_field(field), .kind = kind, .first = filter->value_count, .count = 1};
+    new_text(filter, value);
 }
 
 void filter_clear(struct filter *filter)
 {
-    buffer_clear(&filter->sql);
-    json_decref(filter->values);
-    *filter = (struct filter){0};
+    for (size_t i = 0; i < filter->value_count; i++)
+        free(filter->values[i].text);
+    free(filter->values);
+    filter_init(filter);
 }

@@ -1,24 +1,91 @@
 /*
- * Which records are asked for: `where`, `since` and `until` of a request, checked and made into a
- * condition of SQL. No database here.
+ * Which records are asked for: `where`, `since` and `until` of a request, checked and made into
+ * conditions of SQL. No database here.
  */
 #ifndef CORONER_FILTER_H
 #define CORONER_FILTER_H
 
 #include <jansson.h>
 #include <sqlite3.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "buffer.h"
 #include "reply.h"
 
-#define FILTER_VALUES_MAX 256 /* in one request */
+#define FILTER_CONDITIONS_MAX 64 /* in one request */
+#define FILTER_VALUES_MAX 256
 
-/* All zero lets everything through. */
-struct filter {
-    struct buffer sql; /* conditions, each beginning with " AND " */
-    json_t *values;    /* what is bound to their parameters, in order */
+/* What the values of a field are. */
+enum filter_type {
+    FILTER_TEXT,
+    FILTER_NUMBER,   /* an integer; from 2^53 on a string of its digits */
+    FILTER_TRUTH,    /* true or false, 1 or 0 in SQL */
+    FILTER_MIXED,    /* an integer or a text */
+    FILTER_TIME,     /* nanoseconds in SQL, RFC 3339 outside */
+    FILTER_TIMESTAMP /* RFC 3339 in both */
 };
+
+/* What a request can name. All strings are static. */
+struct filter_field {
+    const char *name;
+    enum filter_type type;
+    const char *column;  /* of the table `exits`; NULL: it stands in the line alone */
+    const char *path;    /* in the line */
+    const char *element; /* NULL: one value. "": a list of values. Else one of a list of objects,
+                            of which this is the key */
+    int rank; /* how far an index on the column narrows, 1 the most; 0: none may be used */
+};
+
+enum filter_kind {
+    FILTER_EQUAL, /* one of the values */
+    FILTER_NOT_EQUAL,
+    FILTER_NULL,
+    FILTER_NOT_NULL,
+    FILTER_LESS, /* the four of a range have one value each */
+    FILTER_AT_MOST,
+    FILTER_GREATER,
+    FILTER_AT_LEAST,
+    FILTER_PREFIX /* two values: the first text, and what is behind the last */
+};
+
+/* A value to be bound. */
+struct filter_value {
+    char *text; /* NULL: it is a number; owned by the filter */
+    int64_t number;
+};
+
+struct filter_condition {
+    const struct filter_field *field;
+    enum filter_kind kind;
+    size_t first; /* of its values */
+    size_t count;
+};
+
+/* All zero, with the times set by filter_init, lets everything through. */
+struct filter {
+    struct filter_condition conditions[FILTER_CONDITIONS_MAX];
+    size_t condition_count;
+    struct filter_value *values;
+    size_t value_count;
+    int64_t since; /* nanoseconds; INT64_MIN: from the beginning */
+    int64_t until; /* INT64_MAX: to the end */
+};
+
+/* Which conditions an index shall serve: those on `field`; of one that is a list, value `value`
+ * alone unless that is FILTER_ALL_VALUES. */
+#define FILTER_ALL_VALUES SIZE_MAX
+struct filter_drive {
+    const struct filter_field *field; /* NULL: no index */
+    size_t value;
+};
+
+/*
+ * filter_init(filter):
+ * Let everything through.
+ */
+void filter_init(struct filter *filter);
 
 /*
  * filter_read(filter, request, now, error):
@@ -29,34 +96,58 @@ int filter_read(struct filter *filter, const json_t *request, int64_t now,
                 struct reply_error *error);
 
 /*
- * filter_where(filter, column, value):
- * Add the condition that ${column}, an SQL expression, equals the text ${value}.
+ * filter_add(filter, field, kind, value):
+ * Add the condition that the ${field} of that name equals (or does not equal) the text ${value}.
  */
-void filter_where(struct filter *filter, const char *column, const char *value);
+void filter_add(struct filter *filter, const char *field, enum filter_kind kind, const char *value);
 
 /*
- * filter_bind(filter, statement, first):
- * Bind the values to the parameters of ${statement} from number ${first} on. They must stay as they
- * are while it is used. Return the number of the next parameter.
+ * filter_sql(filter, drive, sql):
+ * Append to ${sql} the conditions on rows of `exits`, each beginning with " AND ". Only those of
+ * ${drive} are written so that SQLite can use an index for them.
  */
-int filter_bind(const struct filter *filter, sqlite3_stmt *statement, int first);
+void filter_sql(const struct filter *filter, struct filter_drive drive, struct buffer *sql);
+
+/*
+ * filter_bind(filter, drive, statement, first):
+ * Bind the values to the parameters of ${statement} from number ${first} on, which filter_sql wrote
+ * for the same ${drive}. They must stay as they are while it is used. Return the number of the next
+ * parameter.
+ */
+int filter_bind(const struct filter *filter, struct filter_drive drive, sqlite3_stmt *statement,
+                int first);
 
 /*
  * filter_clear(filter):
- * Free what ${filter} holds.
+ * Free what ${filter} holds; it lets everything through then.
  */
 void filter_clear(struct filter *filter);
 
 /*
- * filter_column(field):
- * Return the SQL expression for a ${field} as `where` names it, or NULL if there is no such field.
+ * filter_field(name):
+ * Return the field of that ${name}, or NULL if there is none.
  */
-const char *filter_column(const char *field);
+const struct filter_field *filter_field(const char *name);
 
 /*
- * filter_fields():
- * Return a new array of the names of all fields.
+ * filter_field_sql(field, guarded, sql):
+ * Append the SQL expression for the one value of ${field} to ${sql}. ${guarded}: so that SQLite
+ * uses no index for it. Of a field with `element` it is the list's JSON text.
  */
-json_t *filter_fields(void);
+void filter_field_sql(const struct filter_field *field, bool guarded, struct buffer *sql);
+
+/*
+ * filter_field_value(field, statement, column):
+ * Return a new JSON value for what ${statement} has in ${column}, an expression of
+ * filter_field_sql.
+ */
+json_t *filter_field_value(const struct filter_field *field, sqlite3_stmt *statement, int column);
+
+/*
+ * filter_fields(lists):
+ * Return a new array of the names of all fields with one value; or, if ${lists}, of those that are
+ * many: `where` looks whether one of them fits, `count` does not know them.
+ */
+json_t *filter_fields(bool lists);
 
 #endif

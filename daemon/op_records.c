@@ -4,32 +4,29 @@
 #include <string.h>
 
 #include "cursor.h"
-#include "filter.h"
 #include "memory.h"
+#include "op_count.h"
 #include "op_records.h"
+#include "op_tree.h"
+#include "scan.h"
 #include "timestamp.h"
 
 #define LIMIT_DEFAULT 100
 #define LIMIT_MAX 10000
-#define GROUPS_DEFAULT 1000
-#define GROUPS_BYTES (2 << 20) /* they are counted all at once, so their answer is made at once */
-#define FIELDS_MAX 2
 #define OTHERS_MAX 16
-#define OTHERS_MS 1000
+#define OTHERS_SEEN_MAX 1024
+#define OTHERS_MS 90 /* less than a turn may take before it has to go to the back */
 
 /* The state of any of these commands. */
 struct lookup {
     struct filter filter;
     bool descending;
+    bool has_cursor;
+    bool with_cascade;
     int64_t row; /* behind which it goes on */
     int64_t limit;
     int64_t found;
-    const char *field[FIELDS_MAX]; /* count: by what */
-    json_t *keep;                  /* what the pointers point into */
-    bool name;                     /* why: by name, not by pid */
-    const char *subject;
-    char incarnation[HELLO_INCARNATION + 1];
-    int64_t seq;
+    struct records_subject subject;
 };
 
 static void lookup_end(void *state)
@@ -37,47 +34,24 @@ static void lookup_end(void *state)
     struct lookup *lookup = state;
 
     filter_clear(&lookup->filter);
-    json_decref(lookup->keep);
+    records_subject_clear(&lookup->subject);
     free(lookup);
 }
 
-enum query_step op_records_failed(struct store_reader *reader, struct reply_error *error)
+int records_limit(const json_t *request, const char *key, int64_t least, int64_t most,
+                  int64_t *limit, struct reply_error *error)
 {
-    sqlite3 *database = store_reader_database(reader);
+    const json_t *value = json_object_get(request, key);
 
-    if (sqlite3_errcode(database) == SQLITE_INTERRUPT)
-        reply_error_set(error, "timeout", NULL, "it took more than 5 seconds; ask for less");
-    else
-        reply_error_set(error, "internal", NULL, "%s", sqlite3_errmsg(database));
-    return QUERY_FAILED;
-}
-
-static sqlite3_stmt *prepare(struct store_reader *reader, const char *before,
-                             const struct filter *filter, const char *after)
-{
-    struct buffer sql = {0};
-    sqlite3_stmt *statement = NULL;
-
-    buffer_text(&sql, before);
-    buffer_append(&sql, filter->sql.data, filter->sql.length);
-    buffer_text(&sql, after);
-    sqlite3_prepare_v2(store_reader_database(reader), sql.data, (int)sql.length, &statement, NULL);
-    buffer_clear(&sql);
-    return statement;
-}
-
-static int read_limit(const json_t *request, int64_t fallback, int64_t *limit,
-                      struct reply_error *error)
-{
-    const json_t *value = json_object_get(request, "limit");
-
-    *limit = fallback;
     if (value == NULL)
         return 0;
-    *limit = json_integer_value(value);
-    if (json_is_integer(value) && *limit >= 1 && *limit <= LIMIT_MAX)
+    if (json_is_integer(value) && json_integer_value(value) >= least &&
+        json_integer_value(value) <= most) {
+        *limit = json_integer_value(value);
         return 0;
-    reply_error_set(error, "bad_request", "limit", "'limit' is an integer from 1 to %d", LIMIT_MAX);
+    }
+    reply_error_set(error, "bad_request", key, "'%s' is an integer from %" PRId64 " to %" PRId64,
+                    key, least, most);
     return -1;
 }
 
@@ -95,10 +69,213 @@ static const char *read_text(const json_t *request, const char *key, bool needed
     return NULL;
 }
 
+/* ---- the record that is asked for ---- */
+
+int records_subject_read(struct records_subject *subject, const json_t *request, bool with_record,
+                         struct reply_error *error)
+{
+    static const char *const keys[] = {"record", "pid", "name"};
+    const char *node, *last = NULL;
+    int given = 0;
+    char digit[2];
+
+    for (size_t i = with_record ? 0 : 1; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        const char *text = read_text(request, keys[i], false, error);
+
+        if (error->code != NULL)
+            return -1;
+        if (text == NULL)
+            continue;
+        given++;
+        last = keys[i];
+        free(subject->text);
+        subject->text = memory_string(text);
+        subject->key = keys[i];
+    }
+    node = read_text(request, "node", false, error);
+    if (error->code != NULL)
+        return -1;
+    if (given != 1) {
+        reply_error_set(error, "bad_request", given == 0 ? with_record ? "record" : "pid" : last,
+                        with_record ? "it wants one of 'record', 'pid' and 'name'"
+                                    : "it wants either a 'pid' or a 'name'");
+        return -1;
+    }
+    subject->node = node != NULL ? memory_string(node) : NULL;
+    if (strcmp(subject->key, "record") != 0)
+        return 0;
+    if (sscanf(subject->text, "%16[0-9a-f]-%18" SCNd64 "%1s", subject->incarnation, &subject->seq,
+               digit) == 2 &&
+        strlen(subject->incarnation) == HELLO_INCARNATION && subject->seq > 0)
+        return 0;
+    reply_error_set(error, "bad_request", "record",
+                    "a record's id is 16 hex digits, '-' and a number, as "
+                    "6a1f0c2be5d94c11-48213");
+    return -1;
+}
+
+void records_subject_clear(struct records_subject *subject)
+{
+    free(subject->text);
+    free(subject->node);
+    *subject = (struct records_subject){0};
+}
+
+/* The newest row of which `field` is the subject; 0 if there is none, -1 with the error filled. */
+static int64_t newest(struct store_reader *reader, const struct records_subject *subject,
+                      const char *field, struct reply_error *error)
+{
+    struct filter filter;
+    struct scan_question question = {
+        .filter = &filter, .columns = "1", .order = SCAN_DESCENDING, .first = 1, .last = INT64_MAX};
+    struct scan *scan;
+    int64_t row = 0;
+    int found;
+
+    filter_init(&filter);
+    filter_add(&filter, field, FILTER_EQUAL, subject->text);
+    if (subject->node != NULL)
+        filter_add(&filter, "node.name", FILTER_EQUAL, subject->node);
+    scan = scan_begin(reader, &question);
+    found = scan_next(scan);
+    if (found > 0)
+        row = scan_row(scan);
+    if (found < 0) {
+        scan_failed(scan, error);
+        row = -1;
+    }
+    scan_end(scan);
+    filter_clear(&filter);
+    return row;
+}
+
+int64_t records_find(struct store_reader *reader, const struct records_subject *subject,
+                     struct reply_error *error)
+{
+    int64_t row, other;
+
+    if (strcmp(subject->key, "record") == 0) {
+        row = store_reader_find(reader, subject->incarnation, (uint64_t)subject->seq);
+        if (row == 0)
+            reply_error_set(error, "not_found", "record", "there is no record with this id");
+        return row > 0 ? row : -1;
+    }
+    if (strcmp(subject->key, "pid") == 0) {
+        row = newest(reader, subject, "process.pid", error);
+    } else {
+        row = newest(reader, subject, "process.name", error);
+        other = row >= 0 ? newest(reader, subject, "process.initial_module", error) : -1;
+        if (other < 0 || other > row)
+            row = other;
+    }
+    if (row == 0)
+        reply_error_set(error, "not_found", subject->key, "no exit of %.128s is recorded",
+                        subject->text);
+    return row > 0 ? row : -1;
+}
+
+struct scan *records_open(struct store_reader *reader, int64_t row, const char *columns,
+                          struct reply_error *error)
+{
+    static struct filter everything = {.since = INT64_MIN, .until = INT64_MAX};
+    struct scan_question question = {.filter = &everything,
+                                     .columns = columns,
+                                     .order = SCAN_ASCENDING,
+                                     .first = row,
+                                     .last = row};
+    struct scan *scan = scan_begin(reader, &question);
+
+    switch (scan_next(scan)) {
+    case 1:
+        return scan;
+    case 0:
+        reply_error_set(error, "not_found", NULL, "the record is not kept any more");
+        break;
+    default:
+        scan_failed(scan, error);
+    }
+    scan_end(scan);
+    return NULL;
+}
+
+/* ---- what died of it ---- */
+
+int records_cascade(struct store_reader *reader, const char *id, int64_t row, json_t **cascade,
+                    struct reply_error *error)
+{
+    struct filter filter;
+    /* Who died of it comes after it. */
+    struct scan_question question = {.filter = &filter,
+                                     .columns = "count(*), min(time_ns), max(time_ns)",
+                                     .order = SCAN_ANY,
+                                     .first = row + 1,
+                                     .last = INT64_MAX};
+    int64_t count = 0, first = INT64_MAX, last = 0;
+    char first_text[TIMESTAMP_SIZE], last_text[TIMESTAMP_SIZE];
+    struct scan *scan;
+    int found;
+
+    *cascade = NULL;
+    filter_init(&filter);
+    filter_add(&filter, "origin.id", FILTER_EQUAL, id);
+    scan = scan_begin(reader, &question);
+    while ((found = scan_next(scan)) > 0) {
+        sqlite3_stmt *statement = scan_statement(scan);
+
+        if (sqlite3_column_int64(statement, 0) == 0)
+            continue;
+        count += sqlite3_column_int64(statement, 0);
+        if (sqlite3_column_int64(statement, 1) < first)
+            first = sqlite3_column_int64(statement, 1);
+        if (sqlite3_column_int64(statement, 2) > last)
+            last = sqlite3_column_int64(statement, 2);
+    }
+    if (found < 0)
+        scan_failed(scan, error);
+    scan_end(scan);
+    filter_clear(&filter);
+    if (found == 0 && count > 0) {
+        timestamp_format(first, first_text);
+        timestamp_format(last, last_text);
+        *cascade = memory_check(json_pack("{so ss ss}", "count", reply_integer(count), "first",
+                                          first_text, "last", last_text));
+    }
+    return found;
+}
+
+#define RECORD_COLUMNS_OF_ID "incarnation || '-' || seq, coalesce(origin_id, '')"
+
+/*
+ * Tell the record that the walk is at, the columns of which are RECORD_COLUMNS_OF_ID: the origin of
+ * a cascade with how many died of it, if `reader` is not NULL.
+ */
+static int tell(struct scan *scan, struct store_reader *reader, struct reply *reply,
+                struct reply_error *error)
+{
+    const char *id = (const char *)sqlite3_column_text(scan_statement(scan), 0);
+    const char *origin = (const char *)sqlite3_column_text(scan_statement(scan), 1);
+    json_t *cascade = NULL;
+    const char *line;
+    size_t length;
+
+    if (reader != NULL && !reply->bare && id != NULL && origin != NULL &&
+        (origin[0] == '\0' || strcmp(id, origin) == 0) &&
+        records_cascade(reader, id, scan_row(scan), &cascade, error) != 0)
+        return -1;
+    line = scan_line(scan, &length);
+    if (line == NULL) {
+        scan_failed(scan, error);
+        json_decref(cascade);
+        return -1;
+    }
+    reply_record(reply, line, length, NULL, cascade);
+    return 0;
+}
+
 /* ---- query ---- */
 
-static const char *const query_keys[] = {"where", "since",  "until", "order",
-                                         "limit", "cursor", NULL};
+static const char *const query_keys[] = {"where", "since",  "until",   "order",
+                                         "limit", "cursor", "cascade", NULL};
 
 static int read_order(struct lookup *lookup, const json_t *request, struct reply_error *error)
 {
@@ -130,7 +307,19 @@ static int read_order(struct lookup *lookup, const json_t *request, struct reply
         return -1;
     }
     lookup->descending = descending;
+    lookup->has_cursor = true;
     return 0;
+}
+
+static int read_cascade(struct lookup *lookup, const json_t *request, struct reply_error *error)
+{
+    const json_t *value = json_object_get(request, "cascade");
+
+    lookup->with_cascade = json_is_true(value);
+    if (value == NULL || json_is_boolean(value))
+        return 0;
+    reply_error_set(error, "bad_request", "cascade", "'cascade' is true or false");
+    return -1;
 }
 
 static void *query_begin(void *cookie, const json_t *request, struct reply_error *error)
@@ -138,61 +327,103 @@ static void *query_begin(void *cookie, const json_t *request, struct reply_error
     struct lookup *lookup = memory_zeroed(sizeof(*lookup));
 
     (void)cookie;
+    lookup->limit = LIMIT_DEFAULT;
     if (filter_read(&lookup->filter, request, timestamp_now(), error) == 0 &&
-        read_order(lookup, request, error) == 0 &&
-        read_limit(request, LIMIT_DEFAULT, &lookup->limit, error) == 0)
+        read_order(lookup, request, error) == 0 && read_cascade(lookup, request, error) == 0 &&
+        records_limit(request, "limit", 1, LIMIT_MAX, &lookup->limit, error) == 0)
         return lookup;
     lookup_end(lookup);
     return NULL;
 }
 
+int records_check_cursor(struct query_context *context, const char *key, int64_t row,
+                         bool descending, int64_t *gone)
+{
+    int64_t oldest;
+
+    *gone = 0;
+    if (row > context->head) {
+        reply_error_set(context->error, "bad_request", key,
+                        "the cursor is beyond the newest record: it is not of this store");
+        return -1;
+    }
+    if (scan_oldest(context->reader, &oldest, context->error) != 0)
+        return -1;
+    if (oldest > context->head)
+        oldest = context->head + 1;
+    /* What the reading would have come to: upwards the next rows, downwards all that were below. */
+    if (descending && row <= oldest)
+        *gone = row - 1;
+    else if (!descending && row + 1 < oldest)
+        *gone = oldest - row - 1;
+    return 0;
+}
+
+static int check_cursor(struct lookup *lookup, struct query_context *context)
+{
+    int64_t gone;
+
+    if (!lookup->has_cursor)
+        return 0;
+    if (records_check_cursor(context, "cursor", lookup->row, lookup->descending, &gone) != 0)
+        return -1;
+    lookup->has_cursor = false;
+    if (gone > 0)
+        reply_closing(context->reply, "gone", reply_integer(gone));
+    return 0;
+}
+
 static enum query_step query_step(void *state, struct query_context *context)
 {
     struct lookup *lookup = state;
+    struct scan_question question = {.filter = &lookup->filter,
+                                     .columns = RECORD_COLUMNS_OF_ID,
+                                     .order = lookup->descending ? SCAN_DESCENDING : SCAN_ASCENDING,
+                                     .first = 1,
+                                     .last = INT64_MAX};
     enum query_step step = QUERY_DONE;
     char cursor[CURSOR_SIZE];
-    sqlite3_stmt *statement;
-    int result, next;
+    struct scan *scan;
+    int found;
 
-    statement = prepare(
-        context->reader,
-        lookup->descending ? "SELECT row, json FROM exits JOIN bodies USING(row) WHERE row < ?1"
-                           : "SELECT row, json FROM exits JOIN bodies USING(row) WHERE row > ?1",
-        &lookup->filter,
-        lookup->descending ? " ORDER BY row DESC LIMIT ?" : " ORDER BY row LIMIT ?");
-    if (statement == NULL)
-        return op_records_failed(context->reader, context->error);
-    sqlite3_bind_int64(statement, 1, lookup->row);
-    next = filter_bind(&lookup->filter, statement, 2);
-    /* One more than is wanted tells whether there is more. */
-    sqlite3_bind_int64(statement, next, lookup->limit - lookup->found + 1);
-    while ((result = sqlite3_step(statement)) == SQLITE_ROW) {
+    if (check_cursor(lookup, context) != 0)
+        return QUERY_FAILED;
+    if (lookup->descending && lookup->row < INT64_MAX)
+        question.last = lookup->row - 1;
+    if (!lookup->descending)
+        question.first = lookup->row + 1;
+    scan = scan_begin(context->reader, &question);
+    while ((found = scan_next(scan)) > 0) {
         if (lookup->found == lookup->limit) {
             cursor_format(lookup->row, lookup->descending, cursor);
             reply_closing(context->reply, "next", json_string(cursor));
-            result = SQLITE_DONE;
             break;
         }
         if (context->reply->out.length >= REPLY_BATCH_BYTES) {
             step = QUERY_MORE;
-            result = SQLITE_DONE;
             break;
         }
-        lookup->row = sqlite3_column_int64(statement, 0);
-        reply_record(context->reply, (const char *)sqlite3_column_text(statement, 1),
-                     (size_t)sqlite3_column_bytes(statement, 1), NULL);
+        if (tell(scan, lookup->with_cascade ? context->reader : NULL, context->reply,
+                 context->error) != 0) {
+            step = QUERY_FAILED;
+            break;
+        }
+        lookup->row = scan_row(scan);
         lookup->found++;
     }
-    if (result != SQLITE_DONE)
-        step = op_records_failed(context->reader, context->error);
-    sqlite3_finalize(statement);
+    if (found < 0) {
+        scan_failed(scan, context->error);
+        step = QUERY_FAILED;
+    }
+    scan_end(scan);
     return step;
 }
 
 static const struct query_op query_op = {
     .name = "query",
-    .usage = "{\"id\":1,\"op\":\"query\",\"where\":{\"origin.source\":\"purge\"},\"since\":\"-1h\","
-             "\"until\":\"now\",\"order\":\"desc\",\"limit\":100,\"cursor\":\"c1.d2a\"}",
+    .usage = "{\"id\":1,\"op\":\"query\",\"where\":{\"origin.source\":[\"purge\",\"kill\"],"
+             "\"process.initial_call\":{\"prefix\":\"ump_\"}},\"since\":\"-1h\","
+             "\"until\":\"now\",\"order\":\"desc\",\"limit\":100,\"cascade\":true}",
     .summary = "the records that fit, newest first unless order is asc; next goes on from there",
     .keys = query_keys,
     .begin = query_begin,
@@ -207,20 +438,13 @@ static const char *const get_keys[] = {"record", NULL};
 
 static void *get_begin(void *cookie, const json_t *request, struct reply_error *error)
 {
-    const char *id = read_text(request, "record", true, error);
-    struct lookup *lookup;
-    char digit[2];
+    struct lookup *lookup = memory_zeroed(sizeof(*lookup));
 
     (void)cookie;
-    if (id == NULL)
-        return NULL;
-    lookup = memory_zeroed(sizeof(*lookup));
-    if (sscanf(id, "%16[0-9a-f]-%18" SCNd64 "%1s", lookup->incarnation, &lookup->seq, digit) == 2 &&
-        strlen(lookup->incarnation) == HELLO_INCARNATION && lookup->seq > 0)
+    filter_init(&lookup->filter);
+    if (read_text(request, "record", true, error) != NULL &&
+        records_subject_read(&lookup->subject, request, true, error) == 0)
         return lookup;
-    reply_error_set(error, "bad_request", "record",
-                    "a record's id is 16 hex digits, '-' and a number, as "
-                    "6a1f0c2be5d94c11-48213");
     lookup_end(lookup);
     return NULL;
 }
@@ -228,30 +452,18 @@ static void *get_begin(void *cookie, const json_t *request, struct reply_error *
 static enum query_step get_step(void *state, struct query_context *context)
 {
     struct lookup *lookup = state;
-    enum query_step step = QUERY_DONE;
-    sqlite3_stmt *statement =
-        prepare(context->reader,
-                "SELECT json FROM exits JOIN bodies USING(row) WHERE incarnation = ?1 AND seq = ?2",
-                &lookup->filter, "");
+    int64_t row = records_find(context->reader, &lookup->subject, context->error);
+    struct scan *scan;
+    int result;
 
-    if (statement == NULL)
-        return op_records_failed(context->reader, context->error);
-    sqlite3_bind_text(statement, 1, lookup->incarnation, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(statement, 2, lookup->seq);
-    switch (sqlite3_step(statement)) {
-    case SQLITE_ROW:
-        reply_record(context->reply, (const char *)sqlite3_column_text(statement, 0),
-                     (size_t)sqlite3_column_bytes(statement, 0), NULL);
-        break;
-    case SQLITE_DONE:
-        reply_error_set(context->error, "not_found", "record", "there is no record with this id");
-        step = QUERY_FAILED;
-        break;
-    default:
-        step = op_records_failed(context->reader, context->error);
-    }
-    sqlite3_finalize(statement);
-    return step;
+    if (row < 0)
+        return QUERY_FAILED;
+    scan = records_open(context->reader, row, RECORD_COLUMNS_OF_ID, context->error);
+    if (scan == NULL)
+        return QUERY_FAILED;
+    result = tell(scan, context->reader, context->reply, context->error);
+    scan_end(scan);
+    return result == 0 ? QUERY_DONE : QUERY_FAILED;
 }
 
 static const struct query_op get_op = {
@@ -262,6 +474,7 @@ static const struct query_op get_op = {
     .begin = get_begin,
     .step = get_step,
     .on_thread = true,
+    .quick = true,
     .end = lookup_end,
 };
 
@@ -272,156 +485,152 @@ static const char *const why_keys[] = {"pid", "name", "node", NULL};
 static void *why_begin(void *cookie, const json_t *request, struct reply_error *error)
 {
     struct lookup *lookup = memory_zeroed(sizeof(*lookup));
-    const char *pid, *name, *node;
 
     (void)cookie;
-    pid = read_text(request, "pid", false, error);
-    if (error->code != NULL)
-        goto error;
-    name = read_text(request, "name", false, error);
-    if (error->code != NULL)
-        goto error;
-    node = read_text(request, "node", false, error);
-    if (error->code != NULL)
-        goto error;
-    if ((pid == NULL) == (name == NULL)) {
-        reply_error_set(error, "bad_request", pid == NULL ? "pid" : "name",
-                        "'why' wants either a 'pid' or a 'name'");
-        goto error;
-    }
-    lookup->name = name != NULL;
-    lookup->keep = memory_check(json_string(name != NULL ? name : pid));
-    lookup->subject = json_string_value(lookup->keep);
-    if (node != NULL)
-        filter_where(&lookup->filter, "node", node);
-    return lookup;
-
-error:
+    filter_init(&lookup->filter);
+    if (records_subject_read(&lookup->subject, request, false, error) == 0)
+        return lookup;
     lookup_end(lookup);
     return NULL;
 }
 
-/* The newest row that fits `condition`; 0 if there is none, -1 on error. */
-static int64_t newest(struct store_reader *reader, const struct lookup *lookup,
-                      const char *condition)
-{
-    sqlite3_stmt *statement =
-        prepare(reader, condition, &lookup->filter, " ORDER BY row DESC LIMIT 1");
-    int64_t row = -1;
+/* Another incarnation that has it. */
+struct other {
+    char incarnation[HELLO_INCARNATION + 1];
+    char *node;
+    int64_t count, row, seq;
+};
 
-    if (statement == NULL)
-        return -1;
-    sqlite3_bind_text(statement, 1, lookup->subject, -1, SQLITE_STATIC);
-    filter_bind(&lookup->filter, statement, 2);
-    switch (sqlite3_step(statement)) {
-    case SQLITE_ROW:
-        row = sqlite3_column_int64(statement, 0);
-        break;
-    case SQLITE_DONE:
-        row = 0;
-        break;
+struct others {
+    struct other list[OTHERS_SEEN_MAX];
+    size_t count;
+};
+
+static void note_other(struct others *others, sqlite3_stmt *statement)
+{
+    const char *incarnation = (const char *)sqlite3_column_text(statement, 0);
+    const char *node = (const char *)sqlite3_column_text(statement, 1);
+    int64_t row = sqlite3_column_int64(statement, 3);
+    struct other *other = NULL;
+
+    if (incarnation == NULL || node == NULL)
+        return;
+    for (size_t i = 0; i < others->count && other == NULL; i++) {
+        if (strcmp(others->list[i].incarnation, incarnation) == 0)
+            other = &others->list[i];
     }
-    sqlite3_finalize(statement);
-    return row;
+    if (other == NULL) {
+        if (others->count == OTHERS_SEEN_MAX)
+            return;
+        other = &others->list[others->count++];
+        snprintf(other->incarnation, sizeof(other->incarnation), "%s", incarnation);
+    }
+    other->count += sqlite3_column_int64(statement, 2);
+    if (row > other->row) {
+        free(other->node);
+        other->node = memory_string(node);
+        other->row = row;
+        other->seq = sqlite3_column_int64(statement, 4);
+    }
 }
 
-static json_t *text_column(sqlite3_stmt *statement, int column)
+/* Collect the incarnations of which `field` is the subject, but not `unless`, which may be NULL. */
+static int note_others(struct store_reader *reader, const struct records_subject *subject,
+                       const char *incarnation, const char *field, const char *unless,
+                       struct others *others)
 {
-    const char *text = (const char *)sqlite3_column_text(statement, column);
+    struct filter filter;
+    /* SQLite takes `seq` and `node` from the row that has the max. */
+    struct scan_question question = {.filter = &filter,
+                                     .columns = "incarnation, node, count(*), max(row), seq",
+                                     .grouping = " GROUP BY incarnation",
+                                     .order = SCAN_ANY,
+                                     .first = 1,
+                                     .last = INT64_MAX};
+    struct scan *scan;
+    int found;
 
-    return reply_text(text != NULL ? text : "", (size_t)sqlite3_column_bytes(statement, column));
+    filter_init(&filter);
+    filter_add(&filter, field, FILTER_EQUAL, subject->text);
+    filter_add(&filter, "node.incarnation", FILTER_NOT_EQUAL, incarnation);
+    if (unless != NULL)
+        filter_add(&filter, unless, FILTER_NOT_EQUAL, subject->text);
+    if (subject->node != NULL)
+        filter_add(&filter, "node.name", FILTER_EQUAL, subject->node);
+    scan = scan_begin(reader, &question);
+    while ((found = scan_next(scan)) > 0)
+        note_other(others, scan_statement(scan));
+    scan_end(scan);
+    filter_clear(&filter);
+    return found;
 }
 
-/* Which other incarnations have it, the newest first. NULL on error. */
-static json_t *others(struct store_reader *reader, const struct lookup *lookup,
-                      const char *incarnation)
+static int newest_first(const void *a, const void *b)
 {
-    sqlite3_stmt *statement =
-        prepare(reader,
-                lookup->name ? "SELECT node, incarnation, count(*), max(row), seq FROM exits"
-                               " WHERE (name = ?1 OR initial_module = ?1) AND incarnation <> ?2"
-                             : "SELECT node, incarnation, count(*), max(row), seq FROM exits"
-                               " WHERE pid = ?1 AND incarnation <> ?2",
-                &lookup->filter, " GROUP BY incarnation ORDER BY max(row) DESC LIMIT ?");
-    json_t *list;
-    int result, next;
+    int64_t first = ((const struct other *)a)->row, second = ((const struct other *)b)->row;
 
-    if (statement == NULL)
-        return NULL;
-    sqlite3_bind_text(statement, 1, lookup->subject, -1, SQLITE_STATIC);
-    sqlite3_bind_text(statement, 2, incarnation, -1, SQLITE_STATIC);
-    next = filter_bind(&lookup->filter, statement, 3);
-    sqlite3_bind_int(statement, next, OTHERS_MAX);
-    list = memory_check(json_array());
-    while ((result = sqlite3_step(statement)) == SQLITE_ROW) {
-        /* SQLite takes `seq` from the row that has the max. */
-        json_array_append_new(
-            list, memory_check(json_pack("{so so sI so}", "node", text_column(statement, 0),
-                                         "incarnation", text_column(statement, 1), "count",
-                                         (json_int_t)sqlite3_column_int64(statement, 2), "record",
-                                         json_sprintf("%s-%lld", sqlite3_column_text(statement, 1),
-                                                      sqlite3_column_int64(statement, 4)))));
+    return first > second ? -1 : first < second;
+}
+
+/* Which other incarnations have it, the newest first. NULL if that takes too long. */
+static json_t *list_others(struct store_reader *reader, const struct records_subject *subject,
+                           const char *incarnation)
+{
+    struct others *others = memory_zeroed(sizeof(*others));
+    json_t *list = NULL;
+    int result;
+
+    if (strcmp(subject->key, "pid") == 0)
+        result = note_others(reader, subject, incarnation, "process.pid", NULL, others);
+    else if ((result = note_others(reader, subject, incarnation, "process.name", NULL, others)) ==
+             0)
+        result = note_others(reader, subject, incarnation, "process.initial_module", "process.name",
+                             others);
+    if (result == 0) {
+        list = memory_check(json_array());
+        qsort(others->list, others->count, sizeof(others->list[0]), newest_first);
+        for (size_t i = 0; i < others->count && i < OTHERS_MAX; i++) {
+            const struct other *other = &others->list[i];
+
+            json_array_append_new(
+                list, memory_check(json_pack(
+                          "{so ss so so}", "node", reply_text(other->node, strlen(other->node)),
+                          "incarnation", other->incarnation, "count", reply_integer(other->count),
+                          "record", json_sprintf("%s-%" PRId64, other->incarnation, other->seq))));
+        }
     }
-    sqlite3_finalize(statement);
-    if (result != SQLITE_DONE) {
-        json_decref(list);
-        return NULL;
-    }
+    for (size_t i = 0; i < others->count; i++)
+        free(others->list[i].node);
+    free(others);
     return list;
-}
-
-static enum query_step why_answer(const struct lookup *lookup, struct query_context *context,
-                                  int64_t row)
-{
-    static const struct filter everything;
-    enum query_step step = QUERY_DONE;
-    sqlite3_stmt *statement =
-        prepare(context->reader,
-                "SELECT json, incarnation FROM exits JOIN bodies USING(row) WHERE row = ?1",
-                &everything, "");
-    json_t *list;
-
-    if (statement == NULL)
-        return op_records_failed(context->reader, context->error);
-    sqlite3_bind_int64(statement, 1, row);
-    if (sqlite3_step(statement) == SQLITE_ROW) {
-        reply_record(context->reply, (const char *)sqlite3_column_text(statement, 0),
-                     (size_t)sqlite3_column_bytes(statement, 0), NULL);
-        /* Where millions have this name, counting them takes long: the answer is worth more. */
-        store_reader_deadline(context->reader, OTHERS_MS);
-        list = others(context->reader, lookup, (const char *)sqlite3_column_text(statement, 1));
-        if (list != NULL)
-            reply_closing(context->reply, "others", list);
-    } else {
-        step = op_records_failed(context->reader, context->error);
-    }
-    sqlite3_finalize(statement);
-    return step;
 }
 
 static enum query_step why_step(void *state, struct query_context *context)
 {
     struct lookup *lookup = state;
-    int64_t row;
+    int64_t row = records_find(context->reader, &lookup->subject, context->error);
+    char incarnation[HELLO_INCARNATION + 1] = "";
+    struct scan *scan;
+    json_t *list;
+    int result;
 
-    row = newest(context->reader, lookup,
-                 lookup->name ? "SELECT row FROM exits WHERE name = ?1"
-                              : "SELECT row FROM exits WHERE pid = ?1");
-    if (row >= 0 && lookup->name) {
-        int64_t by_module =
-            newest(context->reader, lookup, "SELECT row FROM exits WHERE initial_module = ?1");
-
-        if (by_module < 0 || by_module > row)
-            row = by_module;
-    }
     if (row < 0)
-        return op_records_failed(context->reader, context->error);
-    if (row == 0) {
-        reply_error_set(context->error, "not_found", lookup->name ? "name" : "pid",
-                        "no exit of %.128s is recorded", lookup->subject);
         return QUERY_FAILED;
-    }
-    return why_answer(lookup, context, row);
+    scan = records_open(context->reader, row, RECORD_COLUMNS_OF_ID, context->error);
+    if (scan == NULL)
+        return QUERY_FAILED;
+    snprintf(incarnation, sizeof(incarnation), "%s",
+             (const char *)sqlite3_column_text(scan_statement(scan), 0));
+    result = tell(scan, context->reader, context->reply, context->error);
+    scan_end(scan);
+    if (result != 0)
+        return QUERY_FAILED;
+    /* Where millions have this name, counting them takes long: the answer is worth more. */
+    store_reader_deadline(context->reader, OTHERS_MS);
+    list = list_others(context->reader, &lookup->subject, incarnation);
+    if (list != NULL)
+        reply_closing(context->reply, "others", list);
+    return QUERY_DONE;
 }
 
 static const struct query_op why_op = {
@@ -429,123 +638,13 @@ static const struct query_op why_op = {
     .usage = "{\"id\":1,\"op\":\"why\",\"pid\":\"<0.31760.980>\",\"node\":\"proxy@db3\"}",
     .summary =
         "the newest exit of this pid, or of this name (registered, or the module of the initial "
-        "call); others lists the other incarnations that have it, if that can be told in a second",
+        "call); cascade tells how many died of it; others lists the other incarnations that have "
+        "it, if that can be told in a tenth of a second",
     .keys = why_keys,
     .begin = why_begin,
     .step = why_step,
     .on_thread = true,
-    .end = lookup_end,
-};
-
-/* ---- count ---- */
-
-static const char *const count_keys[] = {"by", "where", "since", "until", "limit", NULL};
-
-static int read_by(struct lookup *lookup, const json_t *request, struct reply_error *error)
-{
-    const json_t *by = json_object_get(request, "by");
-    size_t index;
-    json_t *field;
-
-    if (by == NULL)
-        return 0;
-    if (!json_is_array(by) || json_array_size(by) > FIELDS_MAX) {
-        reply_error_set(error, "bad_request", "by", "'by' is a list of at most %d fields",
-                        FIELDS_MAX);
-        return -1;
-    }
-    lookup->keep = memory_check(json_deep_copy(by));
-    json_array_foreach(lookup->keep, index, field)
-    {
-        if (!json_is_string(field) || filter_column(json_string_value(field)) == NULL) {
-            reply_error_set(error, "bad_request", "by",
-                            "there is no field '%.64s'; 'help' lists the fields",
-                            json_is_string(field) ? json_string_value(field) : "");
-            return -1;
-        }
-        lookup->field[index] = json_string_value(field);
-    }
-    return 0;
-}
-
-static void *count_begin(void *cookie, const json_t *request, struct reply_error *error)
-{
-    struct lookup *lookup = memory_zeroed(sizeof(*lookup));
-
-    (void)cookie;
-    if (filter_read(&lookup->filter, request, timestamp_now(), error) == 0 &&
-        read_by(lookup, request, error) == 0 &&
-        read_limit(request, GROUPS_DEFAULT, &lookup->limit, error) == 0)
-        return lookup;
-    lookup_end(lookup);
-    return NULL;
-}
-
-static json_t *group_value(sqlite3_stmt *statement, int column)
-{
-    switch (sqlite3_column_type(statement, column)) {
-    case SQLITE_NULL:
-        return json_null();
-    case SQLITE_INTEGER:
-        return memory_check(json_integer(sqlite3_column_int64(statement, column)));
-    default:
-        return text_column(statement, column);
-    }
-}
-
-static enum query_step count_step(void *state, struct query_context *context)
-{
-    struct lookup *lookup = state;
-    enum query_step step = QUERY_DONE;
-    struct buffer select = {0};
-    sqlite3_stmt *statement;
-    int result, next;
-
-    buffer_text(&select, "SELECT count(*)");
-    for (int i = 0; i < FIELDS_MAX && lookup->field[i] != NULL; i++) {
-        buffer_text(&select, ", ");
-        buffer_text(&select, filter_column(lookup->field[i]));
-    }
-    buffer_text(&select, " FROM exits WHERE 1");
-    buffer_append(&select, "", 1);
-    statement = prepare(context->reader, select.data, &lookup->filter,
-                        lookup->field[1] != NULL   ? " GROUP BY 2, 3 ORDER BY 1 DESC, 2, 3 LIMIT ?"
-                        : lookup->field[0] != NULL ? " GROUP BY 2 ORDER BY 1 DESC, 2 LIMIT ?"
-                                                   : " LIMIT ?");
-    buffer_clear(&select);
-    if (statement == NULL)
-        return op_records_failed(context->reader, context->error);
-    next = filter_bind(&lookup->filter, statement, 1);
-    sqlite3_bind_int64(statement, next, lookup->limit + 1);
-    while ((result = sqlite3_step(statement)) == SQLITE_ROW) {
-        json_t *group;
-
-        if (lookup->found++ == lookup->limit || context->reply->out.length >= GROUPS_BYTES) {
-            reply_closing(context->reply, "truncated", json_true());
-            result = SQLITE_DONE;
-            break;
-        }
-        group = memory_check(json_object());
-        for (int i = 0; i < FIELDS_MAX && lookup->field[i] != NULL; i++)
-            json_object_set_new(group, lookup->field[i], group_value(statement, i + 1));
-        reply_object(context->reply,
-                     memory_check(json_pack("{so sI}", "group", group, "count",
-                                            (json_int_t)sqlite3_column_int64(statement, 0))));
-    }
-    if (result != SQLITE_DONE)
-        step = op_records_failed(context->reader, context->error);
-    sqlite3_finalize(statement);
-    return step;
-}
-
-static const struct query_op count_op = {
-    .name = "count",
-    .usage = "{\"id\":1,\"op\":\"count\",\"by\":[\"origin.source\",\"node\"],\"since\":\"-24h\"}",
-    .summary = "how many records fit, by the values of up to two fields, the most first",
-    .keys = count_keys,
-    .begin = count_begin,
-    .step = count_step,
-    .on_thread = true,
+    .quick = true,
     .end = lookup_end,
 };
 
@@ -554,5 +653,6 @@ void op_records_register(struct query *query)
     query_register(query, &query_op);
     query_register(query, &get_op);
     query_register(query, &why_op);
-    query_register(query, &count_op);
+    op_count_register(query);
+    op_tree_register(query);
 }

@@ -4,8 +4,8 @@
 
 #include "filter.h"
 #include "memory.h"
-#include "op_records.h"
 #include "op_status.h"
+#include "scan.h"
 #include "timestamp.h"
 #include "version.h"
 #include "wire.h"
@@ -15,6 +15,12 @@ static const char *const no_keys[] = {NULL};
 static void end(void *state)
 {
     json_decref(state);
+}
+
+static enum query_step failed(struct query_context *context)
+{
+    scan_error(sqlite3_errmsg(store_reader_database(context->reader)), context->error);
+    return QUERY_FAILED;
 }
 
 static json_t *time_text(int64_t ns)
@@ -61,6 +67,25 @@ static json_t *text_column(sqlite3_stmt *statement, int column)
     return reply_text(value != NULL ? value : "", (size_t)sqlite3_column_bytes(statement, column));
 }
 
+/* The counters that a node sent, large ones as strings. */
+static json_t *counters_of(const char *text)
+{
+    json_t *counters = json_loads(text != NULL ? text : "", 0, NULL);
+    json_t *told = memory_check(json_object());
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(counters, key, value)
+    {
+        if (json_is_integer(value))
+            json_object_set_new(told, key, reply_integer(json_integer_value(value)));
+        else
+            json_object_set(told, key, value);
+    }
+    json_decref(counters);
+    return told;
+}
+
 static void node_line(const json_t *connected, sqlite3_stmt *statement, struct reply *reply)
 {
     enum {
@@ -83,8 +108,6 @@ static void node_line(const json_t *connected, sqlite3_stmt *statement, struct r
     int64_t made = sqlite3_column_int64(statement, MADE);
     int64_t stored = sqlite3_column_int64(statement, STORED);
     int64_t lost = sqlite3_column_int64(statement, SETTLED) - stored;
-    const char *told = (const char *)sqlite3_column_text(statement, COUNTERS);
-    json_t *counters = json_loads(told != NULL ? told : "", 0, NULL);
 
     /*
      * Numbers that are passed over are lost. Beyond the last one seen there is what the node says
@@ -97,18 +120,18 @@ static void node_line(const json_t *connected, sqlite3_stmt *statement, struct r
     reply_object(
         reply,
         memory_check(json_pack(
-            "{s{so so so sI so sI sb sb sI sI sI sI so so so}}", "node", "name",
+            "{s{so so so so so so sb sb so so so so so so so}}", "node", "name",
             text_column(statement, NODE), "incarnation", text_column(statement, INCARNATION),
             "host", text_column(statement, HOST), "os_pid",
-            (json_int_t)sqlite3_column_int64(statement, OS_PID), "otp", text_column(statement, OTP),
-            "uid", (json_int_t)sqlite3_column_int64(statement, UID), "connected",
-            json_object_get(connected, incarnation) != NULL, "ended",
-            sqlite3_column_int(statement, ENDED), "made", (json_int_t)made, "stored",
-            (json_int_t)stored, "lost", (json_int_t)lost, "pending",
-            (json_int_t)(made - stored - lost), "first_seen",
+            reply_integer(sqlite3_column_int64(statement, OS_PID)), "otp",
+            text_column(statement, OTP), "uid", reply_integer(sqlite3_column_int64(statement, UID)),
+            "connected", json_object_get(connected, incarnation) != NULL, "ended",
+            sqlite3_column_int(statement, ENDED), "made", reply_integer(made), "stored",
+            reply_integer(stored), "lost", reply_integer(lost), "pending",
+            reply_integer(made - stored - lost), "first_seen",
             time_text(sqlite3_column_int64(statement, FIRST_SEEN)), "last_seen",
             time_text(sqlite3_column_int64(statement, LAST_SEEN)), "counters",
-            counters != NULL ? counters : json_object())));
+            counters_of((const char *)sqlite3_column_text(statement, COUNTERS)))));
 }
 
 static bool list_nodes(struct nodes *nodes, struct store_reader *reader)
@@ -139,7 +162,7 @@ static enum query_step nodes_step(void *state, struct query_context *context)
     if ((nodes->list == NULL && !list_nodes(nodes, context->reader)) ||
         sqlite3_prepare_v2(store_reader_database(context->reader), sql, -1, &statement, NULL) !=
             SQLITE_OK)
-        return op_records_failed(context->reader, context->error);
+        return failed(context);
     for (; step == QUERY_DONE && nodes->told < json_array_size(nodes->list); nodes->told++) {
         const json_t *incarnation = json_array_get(nodes->list, nodes->told);
 
@@ -155,7 +178,7 @@ static enum query_step nodes_step(void *state, struct query_context *context)
         case SQLITE_DONE:
             break;
         default:
-            step = op_records_failed(context->reader, context->error);
+            step = failed(context);
         }
         sqlite3_reset(statement);
     }
@@ -197,7 +220,7 @@ static enum query_step status_step(void *state, struct query_context *context)
 
     if (sqlite3_prepare_v2(store_reader_database(context->reader), sql, -1, &statement, NULL) !=
         SQLITE_OK)
-        return op_records_failed(context->reader, context->error);
+        return failed(context);
     if (sqlite3_step(statement) == SQLITE_ROW) {
         json_object_set_new(store, "incarnations",
                             json_integer(sqlite3_column_int64(statement, 0)));
@@ -205,7 +228,7 @@ static enum query_step status_step(void *state, struct query_context *context)
         json_object_set_new(store, "bytes", json_integer(sqlite3_column_int64(statement, 2)));
         reply_object(context->reply, memory_check(json_pack("{sO}", "status", state)));
     } else {
-        step = op_records_failed(context->reader, context->error);
+        step = failed(context);
     }
     sqlite3_finalize(statement);
     return step;
@@ -235,7 +258,8 @@ static void *help_begin(void *cookie, const json_t *request, struct reply_error 
     for (size_t i = 0; (op = query_op_at(parts->query, i)) != NULL; i++)
         json_array_append_new(ops, memory_check(json_pack("{ss ss ss}", "op", op->name, "summary",
                                                           op->summary, "usage", op->usage)));
-    return memory_check(json_pack("{so so}", "ops", ops, "fields", filter_fields()));
+    return memory_check(json_pack("{so so so}", "ops", ops, "fields", filter_fields(false), "lists",
+                                  filter_fields(true)));
 }
 
 static enum query_step say_state(void *state, struct query_context *context)
@@ -254,6 +278,7 @@ void op_status_register(struct query *query, const struct op_status_parts *parts
          .begin = nodes_begin,
          .step = nodes_step,
          .on_thread = true,
+         .quick = true,
          .end = nodes_end},
         {.name = "status",
          .usage = "{\"id\":1,\"op\":\"status\"}",
@@ -262,6 +287,7 @@ void op_status_register(struct query *query, const struct op_status_parts *parts
          .begin = status_begin,
          .step = status_step,
          .on_thread = true,
+         .quick = true,
          .end = end},
         {.name = "version",
          .usage = "{\"id\":1,\"op\":\"version\"}",

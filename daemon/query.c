@@ -2,20 +2,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "log.h"
 #include "memory.h"
 #include "query.h"
 
-#define TASKS_MAX 16 /* of one connection, subscriptions counted apart */
 #define SUBSCRIPTIONS_MAX 16
 #define OPS_MAX 32
 #define BACKLOG 64
 #define LINE_MAX_BYTES 65536 /* of a request, with its newline */
 #define ID_MAX_BYTES 256
-#define DEADLINE_MS 5000 /* that one request may take on threads */
-#define LAG_ROWS 16384   /* committed while one write waits: the peer does not read */
-#define HANGUP_MS 1000
+#define TURN_MS 100 /* of a turn that others wait behind */
+#define OUT_MAX                                                                                    \
+    (64 << 20)         /* bytes that peers leave unread, all told, before questions are refused */
+#define LAG_ROWS 16384 /* committed while one write waits: the peer does not read */
+#define TICK_MS 1000
 
 /* One request that is being answered. */
 struct task {
@@ -26,6 +28,9 @@ struct task {
     struct reply_error error;
     json_t *id;
     unsigned spent_ms; /* on threads */
+    bool heavy;        /* took longer than a short turn */
+    bool beat;         /* a heartbeat is due */
+    uint64_t spoke;    /* when something was last sent; nanoseconds of uv_hrtime */
     bool answered;     /* only its turn to be written is missing */
     bool subscribed;   /* it is in the list of subscriptions */
     bool wake;         /* a waiting subscription: there may be something new */
@@ -39,7 +44,7 @@ struct connection {
     struct access_guest guest;
     struct connection *previous, *next;
     struct connection *turn_next; /* in the queue for a reader */
-    bool in_turn;
+    struct lane *lane;            /* the one it waits in; NULL if in none */
     struct buffer in;
     size_t taken; /* of `in`: moved away when more is read, not for every line */
     bool reading;
@@ -48,7 +53,7 @@ struct connection {
     bool closing;
     bool closed;
 
-    struct task *tasks; /* the first one is being answered */
+    struct task *tasks; /* the one that is being answered; more is taken in when it is */
     unsigned task_count;
     struct task *subscriptions;
     unsigned subscription_count;
@@ -61,6 +66,13 @@ struct connection {
     int64_t write_head; /* the last row when the write began */
 };
 
+/* Connections that wait for a reader. */
+struct lane {
+    struct connection *first, **last;
+};
+
+enum { LANE_QUICK, LANE_SHORT, LANE_HEAVY, LANE_COUNT };
+
 /* A reader and the thread that uses it. */
 struct slot {
     struct query *query;
@@ -72,12 +84,13 @@ struct slot {
     struct query_context context;
     enum query_step result;
     uint64_t began;
+    bool heavy; /* for those that take long, and only for those */
 };
 
 struct query {
     uv_loop_t *loop;
     uv_pipe_t server;
-    uv_timer_t hangup_timer;
+    uv_timer_t tick; /* runs only while somebody needs it: an idle daemon sleeps */
     int open_handles;
     bool closing;
     struct endpoint *endpoint;
@@ -85,7 +98,10 @@ struct query {
     struct writer *writer;
     struct connection *connections;
     unsigned connection_count;
-    struct connection *turn_first, **turn_last;
+    struct lane lanes[LANE_COUNT];
+    uint32_t served_uid; /* whose turn the last was */
+    unsigned deadline_ms;
+    size_t out_bytes; /* waiting for peers to read them */
     struct slot slots[QUERY_READERS];
     const struct query_op *ops[OPS_MAX];
     size_t op_count;
@@ -143,18 +159,27 @@ static void free_if_last(struct query *query)
     free(query);
 }
 
-static void leave_turn(struct connection *connection)
+static void enter_lane(struct lane *lane, struct connection *connection)
 {
-    struct connection **at = &connection->query->turn_first;
+    connection->lane = lane;
+    connection->turn_next = NULL;
+    *lane->last = connection;
+    lane->last = &connection->turn_next;
+}
 
-    if (!connection->in_turn)
+static void leave_lane(struct connection *connection)
+{
+    struct lane *lane = connection->lane;
+    struct connection **at;
+
+    if (lane == NULL)
         return;
-    while (*at != connection)
-        at = &(*at)->turn_next;
+    for (at = &lane->first; *at != connection; at = &(*at)->turn_next)
+        ;
     *at = connection->turn_next;
     if (*at == NULL)
-        connection->query->turn_last = at;
-    connection->in_turn = false;
+        lane->last = at;
+    connection->lane = NULL;
 }
 
 static void free_if_done(struct connection *connection)
@@ -168,7 +193,8 @@ static void free_if_done(struct connection *connection)
         if (query->slots[i].connection == connection)
             return;
     }
-    leave_turn(connection);
+    leave_lane(connection);
+    query->out_bytes -= connection->out.length;
     while ((task = connection->tasks) != NULL) {
         connection->tasks = task->next;
         task_free(task);
@@ -221,7 +247,10 @@ static void on_written(uv_write_t *write, int status)
     int64_t waited = writer_head(connection->query->writer) - connection->write_head;
 
     connection->writing = false;
+    connection->query->out_bytes -= connection->out.length;
     connection->out.length = 0;
+    if (connection->out.capacity > 2 * REPLY_BATCH_BYTES)
+        buffer_clear(&connection->out);
     if (connection->closing)
         return;
     if (status != 0) {
@@ -252,6 +281,7 @@ static void start_write(struct connection *connection)
 static void take_output(struct connection *connection, struct reply *reply)
 {
     buffer_append(&connection->out, reply->out.data, reply->out.length);
+    connection->query->out_bytes += reply->out.length;
     /* A subscription may live long: what a burst needed is not kept. */
     buffer_clear(&reply->out);
 }
@@ -271,15 +301,28 @@ static void finish_task(struct connection *connection, struct task *task)
     task_free(task);
 }
 
+static void run_tick(struct query *query);
+
 static void after_step(struct connection *connection, struct task *task, enum query_step result)
 {
+    struct query *query = connection->query;
+
+    if (task->reply.out.length > 0)
+        task->spoke = uv_hrtime();
+    /* A short turn was not enough, but there is time left. */
+    if (result == QUERY_FAILED && !task->heavy && task->error.code != NULL &&
+        strcmp(task->error.code, "timeout") == 0 && task->spent_ms < query->deadline_ms) {
+        task->heavy = true;
+        task->error = (struct reply_error){0};
+        result = QUERY_MORE;
+    }
     switch (result) {
     case QUERY_DONE:
         reply_done(&task->reply);
         finish_task(connection, task);
         break;
     case QUERY_FAILED:
-        connection->query->errors++;
+        query->errors++;
         reply_failed(&task->reply, &task->error);
         finish_task(connection, task);
         break;
@@ -289,6 +332,8 @@ static void after_step(struct connection *connection, struct task *task, enum qu
         break;
     case QUERY_WAIT:
         take_output(connection, &task->reply);
+        task->heavy = false;
+        run_tick(query);
         break;
     }
 }
@@ -328,35 +373,65 @@ static void on_worked(uv_work_t *request, int status)
 
 static void run_on_thread(struct slot *slot, struct connection *connection)
 {
+    struct query *query = slot->query;
     struct task *task = connection->running;
-    unsigned left = task->spent_ms < DEADLINE_MS ? DEADLINE_MS - task->spent_ms : 1;
+    unsigned left;
 
+    /* A subscription takes many turns: each has the whole time. */
+    if (task->op->subscribes)
+        task->spent_ms = 0;
+    left = task->spent_ms < query->deadline_ms ? query->deadline_ms - task->spent_ms : 1;
+    if (!task->heavy && left > TURN_MS)
+        left = TURN_MS;
     slot->busy = true;
     slot->connection = connection;
     slot->task = task;
     slot->context = (struct query_context){.reader = slot->reader,
-                                           .head = writer_head(connection->query->writer),
+                                           .head = writer_head(query->writer),
                                            .lagging = task->lagging,
+                                           .heartbeat = task->beat,
                                            .reply = &task->reply,
                                            .error = &task->error};
     task->wake = false;
     task->lagging = false;
+    task->beat = false;
     slot->began = uv_hrtime();
-    /* A subscription takes many short turns: each has the whole time. */
-    store_reader_deadline(slot->reader, task->op->subscribes ? DEADLINE_MS : left);
-    uv_queue_work(connection->query->loop, &slot->work, work, on_worked);
+    query->served_uid = connection->guest.peer.uid;
+    store_reader_deadline(slot->reader, left);
+    uv_queue_work(query->loop, &slot->work, work, on_worked);
 }
 
-/* Give free readers to those who wait for one, first come, first served. */
+/* Who is next in a lane: the first, but of another uid than the last time, if there is one. */
+static struct connection *next_in(const struct query *query, const struct lane *lane)
+{
+    for (struct connection *c = lane->first; c != NULL; c = c->turn_next) {
+        if (c->guest.peer.uid != query->served_uid)
+            return c;
+    }
+    return lane->first;
+}
+
+static struct connection *next_for(const struct query *query, const struct slot *slot)
+{
+    struct connection *connection;
+
+    if (slot->heavy)
+        return next_in(query, &query->lanes[LANE_HEAVY]);
+    connection = next_in(query, &query->lanes[LANE_QUICK]);
+    return connection != NULL ? connection : next_in(query, &query->lanes[LANE_SHORT]);
+}
+
+/* Give free readers to those who wait for one. */
 static void run_waiting(struct query *query)
 {
-    for (int i = 0; i < QUERY_READERS && query->turn_first != NULL && !query->closing; i++) {
-        struct connection *connection = query->turn_first;
+    for (int i = 0; i < QUERY_READERS && !query->closing; i++) {
+        struct slot *slot = &query->slots[i];
+        struct connection *connection = slot->busy ? NULL : next_for(query, slot);
 
-        if (query->slots[i].busy)
+        if (connection == NULL)
             continue;
-        leave_turn(connection);
-        run_on_thread(&query->slots[i], connection);
+        leave_lane(connection);
+        run_on_thread(slot, connection);
     }
     free_if_last(query);
 }
@@ -374,6 +449,8 @@ static struct task *next_task(struct connection *connection)
 }
 
 static bool take_line(struct connection *connection);
+static bool room_to_read(const struct connection *connection);
+static void start_reading(struct connection *connection);
 static void run_task(struct connection *connection, struct task *task);
 
 /*
@@ -385,7 +462,7 @@ static void pump(struct connection *connection)
     while (!connection->closing && !connection->writing && connection->running == NULL) {
         struct task *task;
 
-        while (!connection->close_soon && connection->task_count < TASKS_MAX &&
+        while (!connection->close_soon && connection->task_count == 0 &&
                connection->out.length < REPLY_BATCH_BYTES && take_line(connection))
             ;
         if (connection->out.length > 0) {
@@ -400,6 +477,9 @@ static void pump(struct connection *connection)
         }
         run_task(connection, task);
     }
+    /* That the peer has gone, or sends no more, is to be seen also while it is being answered. */
+    if (!connection->closing && !connection->close_soon && room_to_read(connection))
+        start_reading(connection);
 }
 
 /* ---- requests ---- */
@@ -512,6 +592,11 @@ static enum begun begin_task(struct connection *connection, struct task *task, j
             return BEGUN_FAILED;
         }
     }
+    if (query->out_bytes > OUT_MAX) {
+        reply_error_set(error, "too_many_requests", NULL,
+                        "others do not read their answers, and there is no room for more of them");
+        return BEGUN_FAILED;
+    }
     task->state = task->op->begin(task->op->cookie, request, error);
     return task->state != NULL ? BEGUN : BEGUN_FAILED;
 }
@@ -536,6 +621,7 @@ static void begin_turn(struct connection *connection, struct task *task)
         connection->task_count--;
         append_task(&connection->subscriptions, task);
         connection->subscription_count++;
+        task->spoke = uv_hrtime();
         task->subscribed = true;
         task->wake = true;
         break;
@@ -563,10 +649,10 @@ static void run_task(struct connection *connection, struct task *task)
         finish_task(connection, task);
     } else if (task->op->on_thread) {
         connection->running = task;
-        connection->in_turn = true;
-        connection->turn_next = NULL;
-        *query->turn_last = connection;
-        query->turn_last = &connection->turn_next;
+        enter_lane(&query->lanes[task->heavy       ? LANE_HEAVY
+                                 : task->op->quick ? LANE_QUICK
+                                                   : LANE_SHORT],
+                   connection);
         run_waiting(query);
     } else {
         struct query_context context = {
@@ -622,7 +708,14 @@ static void fail_and_close(struct connection *connection, const char *code, cons
     connection->close_soon = true;
 }
 
-static void start_reading(struct connection *connection);
+/* Whether no whole request is there yet, and more of one may come. */
+static bool room_to_read(const struct connection *connection)
+{
+    size_t left = connection->in.length - connection->taken;
+
+    return left < LINE_MAX_BYTES &&
+           (left == 0 || memchr(connection->in.data + connection->taken, '\n', left) == NULL);
+}
 
 /* Take the next request out of what was read, if there is a whole one. */
 static bool take_line(struct connection *connection)
@@ -738,27 +831,75 @@ static void on_connection(uv_stream_t *server, int status)
     pump(connection);
 }
 
+/* Wake the subscriptions that have been silent for as long as they want to be. */
+static void beat_silent(struct connection *connection, uint64_t now)
+{
+    bool any = false;
+
+    for (struct task *task = connection->subscriptions; task != NULL; task = task->next) {
+        uint64_t seconds = task->op->heartbeat != NULL ? task->op->heartbeat(task->state) : 0;
+
+        if (seconds == 0 || now - task->spoke < seconds * 1000000000)
+            continue;
+        task->beat = task->wake = any = true;
+    }
+    if (any)
+        pump(connection);
+}
+
+static bool needs_tick(const struct connection *connection)
+{
+    if (connection->closing || connection->subscriptions == NULL)
+        return false;
+    if (connection->ended)
+        return true;
+    for (const struct task *task = connection->subscriptions; task != NULL; task = task->next) {
+        if (task->op->heartbeat != NULL && task->op->heartbeat(task->state) > 0)
+            return true;
+    }
+    return false;
+}
+
 /*
  * One who sends no more but has a subscription is served until it is gone, which nothing but a
  * write would tell: so look.
  */
-static void on_hangup_timer(uv_timer_t *timer)
+static void close_if_gone(struct connection *connection)
+{
+    struct pollfd look = {.events = 0};
+    uv_os_fd_t fd;
+
+    if (!connection->ended || connection->closing ||
+        uv_fileno((uv_handle_t *)&connection->pipe, &fd) != 0)
+        return;
+    look.fd = fd;
+    if (poll(&look, 1, 0) > 0 && (look.revents & (POLLHUP | POLLERR)))
+        close_connection(connection);
+}
+
+static void on_tick(uv_timer_t *timer)
 {
     struct query *query = timer->data;
     struct connection *connection, *next;
+    uint64_t now = uv_hrtime();
+    bool needed = false;
 
     for (connection = query->connections; connection != NULL; connection = next) {
-        struct pollfd look = {.events = 0};
-        uv_os_fd_t fd;
-
         next = connection->next;
-        if (!connection->ended || connection->closing ||
-            uv_fileno((uv_handle_t *)&connection->pipe, &fd) != 0)
+        if (!needs_tick(connection))
             continue;
-        look.fd = fd;
-        if (poll(&look, 1, 0) > 0 && (look.revents & (POLLHUP | POLLERR)))
-            close_connection(connection);
+        needed = true;
+        beat_silent(connection, now);
+        close_if_gone(connection);
     }
+    if (!needed)
+        uv_timer_stop(timer);
+}
+
+static void run_tick(struct query *query)
+{
+    if (!query->closing && !uv_is_active((uv_handle_t *)&query->tick))
+        uv_timer_start(&query->tick, on_tick, TICK_MS, TICK_MS);
 }
 
 static void on_commit(void *cookie, int64_t head)
@@ -788,12 +929,14 @@ struct query *query_new(uv_loop_t *loop, struct endpoint *endpoint, struct acces
     query->endpoint = endpoint;
     query->access = access;
     query->writer = writer;
-    query->turn_last = &query->turn_first;
+    query->deadline_ms = QUERY_DEADLINE_MS;
+    for (int i = 0; i < LANE_COUNT; i++)
+        query->lanes[i].last = &query->lanes[i].first;
     uv_pipe_init(loop, &query->server, 0);
-    uv_timer_init(loop, &query->hangup_timer);
+    uv_timer_init(loop, &query->tick);
     query->open_handles = 2;
     query->server.data = query;
-    query->hangup_timer.data = query;
+    query->tick.data = query;
     result = uv_pipe_open(&query->server, endpoint->fd);
     if (result == 0) {
         endpoint->fd = -1;
@@ -809,11 +952,16 @@ struct query *query_new(uv_loop_t *loop, struct endpoint *endpoint, struct acces
         query->slots[i].query = query;
         query->slots[i].reader = readers[i];
         query->slots[i].work.data = &query->slots[i];
+        query->slots[i].heavy = i == QUERY_READERS - 1;
     }
-    uv_timer_start(&query->hangup_timer, on_hangup_timer, HANGUP_MS, HANGUP_MS);
     writer_on_commit(writer, on_commit, query);
     query_register(query, &unsubscribe_op);
     return query;
+}
+
+void query_deadline(struct query *query, unsigned deadline_ms)
+{
+    query->deadline_ms = deadline_ms > 0 ? deadline_ms : QUERY_DEADLINE_MS;
 }
 
 void query_register(struct query *query, const struct query_op *op)
@@ -834,10 +982,10 @@ json_t *query_status(const struct query *query)
 
     for (const struct connection *c = query->connections; c != NULL; c = c->next)
         subscriptions += c->subscription_count;
-    return memory_check(json_pack("{sI sI sI sI}", "connections",
-                                  (json_int_t)query->connection_count, "subscriptions",
-                                  subscriptions, "requests", (json_int_t)query->requests, "errors",
-                                  (json_int_t)query->errors));
+    return memory_check(
+        json_pack("{sI sI sI sI sI}", "connections", (json_int_t)query->connection_count,
+                  "subscriptions", subscriptions, "requests", (json_int_t)query->requests, "errors",
+                  (json_int_t)query->errors, "unread_bytes", (json_int_t)query->out_bytes));
 }
 
 static void on_handle_closed(uv_handle_t *handle)
@@ -856,7 +1004,7 @@ void query_close(struct query *query)
         return;
     query->closing = true;
     uv_close((uv_handle_t *)&query->server, on_handle_closed);
-    uv_close((uv_handle_t *)&query->hangup_timer, on_handle_closed);
+    uv_close((uv_handle_t *)&query->tick, on_handle_closed);
     for (connection = query->connections; connection != NULL; connection = next) {
         next = connection->next;
         close_connection(connection);

@@ -17,9 +17,14 @@
 #include "store.h"
 #include "writer.h"
 
-#define QUERY_READERS                                                                              \
-    2 /* queries that run at the same time; each takes a thread of libuv's four                    \
-       */
+/*
+ * Answers that are worked on at the same time, each on a thread of libuv's pool with a reader of
+ * the store. Two are for short turns; what takes longer goes on with the third, so that no heavy
+ * count holds up those who want a short answer.
+ */
+#define QUERY_READERS 3
+
+#define QUERY_DEADLINE_MS 5000 /* unless query_deadline says otherwise */
 
 struct query;
 
@@ -36,6 +41,7 @@ struct query_context {
     struct store_reader *reader; /* NULL when the step runs on the loop */
     int64_t head;                /* the last row that is committed */
     bool lagging;                /* the peer has let a line wait while very much was committed */
+    bool heartbeat;              /* nothing was sent for so long that a sign of life is due */
     struct reply *reply;
     struct reply_error *error;
 };
@@ -53,10 +59,16 @@ struct query_op {
      * return NULL and fill the error.
      */
     void *(*begin)(void *cookie, const json_t *request, struct reply_error *error);
-    /* Answer in turns, each of bounded work and output. On a thread if `on_thread`, else on the
-     * loop. */
+    /*
+     * Answer in turns, each of bounded work and output. On a thread if `on_thread`, else on the
+     * loop. A turn that the reader's deadline interrupts fails with "timeout"; what it has put out
+     * stays, and unless the whole deadline has passed it is taken again where there is more time.
+     */
     enum query_step (*step)(void *state, struct query_context *context);
     bool on_thread;
+    bool quick; /* its turns are short, and go before those of others */
+    /* How many seconds of silence end with a heartbeat, 0: none do. NULL if none ever do. */
+    unsigned (*heartbeat)(const void *state);
     void (*end)(void *state);
     void *cookie; /* of begin */
 };
@@ -70,6 +82,12 @@ struct query_op {
 struct query *query_new(uv_loop_t *loop, struct endpoint *endpoint, struct access *access,
                         struct writer *writer, struct store_reader *const readers[QUERY_READERS],
                         char why[ENDPOINT_WHY_SIZE]);
+
+/*
+ * query_deadline(query, deadline_ms):
+ * Work at most ${deadline_ms} on one request; 0 stands for what is usual. For requests to come.
+ */
+void query_deadline(struct query *query, unsigned deadline_ms);
 
 /*
  * query_register(query, op):

@@ -25,17 +25,28 @@ void reply_clear(struct reply *reply)
     reply->closing = NULL;
 }
 
-void reply_record(struct reply *reply, const char *json, size_t length, const char *cursor)
+void reply_record(struct reply *reply, const char *json, size_t length, const char *cursor,
+                  json_t *cascade)
 {
+    char *text;
+
     reply->count++;
     if (reply->bare) {
         buffer_append(&reply->out, json, length);
         buffer_text(&reply->out, "\n");
+        json_decref(cascade);
         return;
     }
     buffer_append(&reply->out, reply->head.data, reply->head.length);
     buffer_text(&reply->out, ",\"exit\":");
     buffer_append(&reply->out, json, length);
+    if (cascade != NULL) {
+        text = memory_check(json_dumps(cascade, JSON_COMPACT));
+        buffer_text(&reply->out, ",\"cascade\":");
+        buffer_text(&reply->out, text);
+        free(text);
+        json_decref(cascade);
+    }
     if (cursor != NULL) {
         buffer_text(&reply->out, ",\"cursor\":\"");
         buffer_text(&reply->out, cursor);
@@ -92,6 +103,15 @@ json_t *reply_text(const char *text, size_t length)
     value = memory_check(json_stringn_nocheck(clean.data != NULL ? clean.data : "", clean.length));
     buffer_clear(&clean);
     return value;
+}
+
+json_t *reply_integer(int64_t number)
+{
+    const int64_t least = INT64_C(1) << 53;
+
+    return memory_check(number > -least && number < least
+                            ? json_integer((json_int_t)number)
+                            : json_sprintf("%lld", (long long)number));
 }
 
 void reply_done(struct reply *reply)

@@ -11,7 +11,7 @@
 
 #include "buffer.h"
 
-#define REPLY_BATCH_BYTES (256 * 1024) /* what one turn puts out, give or take a line */
+#define REPLY_BATCH_BYTES (64 * 1024) /* what one turn puts out, give or take a line */
 
 struct reply {
     struct buffer out;
@@ -40,11 +40,13 @@ void reply_init(struct reply *reply, const json_t *id, bool bare);
 void reply_clear(struct reply *reply);
 
 /*
- * reply_record(reply, json, length, cursor):
- * Add the line of a record, whose JSON is put in as it is, with a ${cursor} unless that is NULL.
- * Counts.
+ * reply_record(reply, json, length, cursor, cascade):
+ * Add the line of a record, whose JSON is put in as it is, with a ${cursor} and what is known of
+ * its
+ * ${cascade} beside it; either may be NULL. The reference to ${cascade} is taken. Counts.
  */
-void reply_record(struct reply *reply, const char *json, size_t length, const char *cursor);
+void reply_record(struct reply *reply, const char *json, size_t length, const char *cursor,
+                  json_t *cascade);
 
 /*
  * reply_object(reply, object):
@@ -70,6 +72,12 @@ void reply_closing(struct reply *reply, const char *key, json_t *value);
  * Return a new JSON string of ${text}, what is no UTF-8 in it (it may have been cut) replaced.
  */
 json_t *reply_text(const char *text, size_t length);
+
+/*
+ * reply_integer(number):
+ * Return a new JSON value of ${number}: from 2^53 on a string, which every reader gets right.
+ */
+json_t *reply_integer(int64_t number);
 
 /*
  * reply_done(reply), reply_failed(reply, error):
