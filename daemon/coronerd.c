@@ -13,9 +13,11 @@
 #include <uv.h>
 
 #include "endpoint.h"
+#include "http.h"
 #include "ingest.h"
 #include "log.h"
 #include "memory.h"
+#include "monitor.h"
 #include "op_records.h"
 #include "op_status.h"
 #include "op_subscribe.h"
@@ -37,7 +39,8 @@ struct options {
     const char *listen;
     const char *query;
     const char *store;
-    const char *out; /* NULL: none */
+    const char *out;  /* NULL: none */
+    const char *http; /* NULL: none */
 };
 
 struct daemon {
@@ -54,6 +57,8 @@ struct daemon {
     struct ingest *ingest;
     struct query *query;
     struct sink *sink;
+    struct http *http;
+    struct monitor *monitor;
     struct op_status_parts parts;
 };
 
@@ -68,6 +73,8 @@ static void usage(FILE *out)
         "  --query PATH    socket that answers questions (default %s)\n"
         "  --store PATH    database (default %s)\n"
         "  --out FILE      also write every record as a line of JSON to FILE; - is stdout\n"
+        "  --http ADDRESS  serve /metrics, /healthz and /readyz at 127.0.0.1:PORT, [::1]:PORT or\n"
+        "                  unix:PATH\n"
         "  --help          show this\n"
         "  --version       show the version\n"
         "\n"
@@ -80,16 +87,14 @@ static void usage(FILE *out)
 /* Fill the options. Return -1 to go on, or the exit code. */
 static int read_options(int argc, char **argv, struct options *options)
 {
-    enum { LISTEN = 256, QUERY, STORE, OUT, HELP, VERSION };
+    enum { LISTEN = 256, QUERY, STORE, OUT, HTTP, HELP, VERSION };
     static const struct option known[] = {
-        {"listen", required_argument, NULL, LISTEN},
-        {"query", required_argument, NULL, QUERY},
-        {"store", required_argument, NULL, STORE},
-        {"out", required_argument, NULL, OUT},
-        {"help", no_argument, NULL, HELP},
-        {"version", no_argument, NULL, VERSION},
-        {NULL, 0, NULL, 0},
+        {"listen", required_argument, NULL, LISTEN}, {"query", required_argument, NULL, QUERY},
+        {"store", required_argument, NULL, STORE},   {"out", required_argument, NULL, OUT},
+        {"http", required_argument, NULL, HTTP},     {"help", no_argument, NULL, HELP},
+        {"version", no_argument, NULL, VERSION},     {NULL, 0, NULL, 0},
     };
+    char why[ENDPOINT_WHY_SIZE];
     int option;
 
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -105,6 +110,9 @@ static int read_options(int argc, char **argv, struct options *options)
             break;
         case OUT:
             options->out = optarg;
+            break;
+        case HTTP:
+            options->http = optarg;
             break;
         case HELP:
             usage(stdout);
@@ -128,6 +136,10 @@ static int read_options(int argc, char **argv, struct options *options)
                 options->listen);
         return EX_USAGE;
     }
+    if (options->http != NULL && http_address_check(options->http, why) != 0) {
+        fprintf(stderr, "coronerd: --http %s\n", why);
+        return EX_USAGE;
+    }
     return -1;
 }
 
@@ -143,6 +155,7 @@ static void close_signals(struct daemon *daemon)
 static void finish(struct daemon *daemon)
 {
     daemon->finished = true;
+    http_close(daemon->http);
     query_close(daemon->query);
     sink_close(daemon->sink);
     /* In this order: what the writer drops, the ingest must still know. */
@@ -210,6 +223,8 @@ static void stop(struct daemon *daemon, int signal_number)
     }
     log_info("%s: finishing what has come", strsignal(signal_number));
     daemon->stopping = true;
+    if (daemon->monitor != NULL)
+        monitor_ready(daemon->monitor, "draining");
     uv_timer_start(&daemon->deadline, on_deadline, DRAIN_MS, 0);
     ingest_quiet(daemon->ingest);
     writer_drain(daemon->writer, on_writer_drained, daemon);
@@ -327,6 +342,30 @@ static int start_ingest(struct daemon *daemon, const struct options *options)
     return EX_OK;
 }
 
+static int start_http(struct daemon *daemon, const struct options *options)
+{
+    struct monitor_parts parts = {.writer = daemon->writer,
+                                  .sink = daemon->sink,
+                                  .store_path = options->store,
+                                  .started_ns = daemon->parts.started_ns};
+    char why[ENDPOINT_WHY_SIZE];
+    struct http_listen *listen;
+
+    if (options->http == NULL)
+        return EX_OK;
+    listen = http_listen_open(options->http, why);
+    if (listen != NULL)
+        daemon->http = http_new(&daemon->loop, listen, why);
+    if (daemon->http == NULL) {
+        log_error("%s", why);
+        return EX_CANTCREAT;
+    }
+    daemon->monitor = monitor_new(daemon->http, &parts);
+    ingest_tell(daemon->ingest, monitor_metrics(daemon->monitor));
+    query_tell(daemon->query, monitor_metrics(daemon->monitor));
+    return EX_OK;
+}
+
 static int start(struct daemon *daemon, const struct options *options)
 {
     char why[STORE_WHY_SIZE];
@@ -341,12 +380,16 @@ static int start(struct daemon *daemon, const struct options *options)
     daemon->writer = writer_new(&daemon->loop, daemon->store);
     if ((exit_code = start_sink(daemon, options)) != EX_OK ||
         (exit_code = start_ingest(daemon, options)) != EX_OK ||
-        (exit_code = start_query(daemon, options)) != EX_OK)
+        (exit_code = start_query(daemon, options)) != EX_OK ||
+        (exit_code = start_http(daemon, options)) != EX_OK)
         return exit_code;
     watch_signals(daemon);
-    log_info("ready: coronerd %s, ingest %s, query %s, store %s, out %s", CORONERD_VERSION,
+    if (daemon->monitor != NULL)
+        monitor_ready(daemon->monitor, NULL);
+    log_info("ready: coronerd %s, ingest %s, query %s, store %s, out %s, http %s", CORONERD_VERSION,
              options->listen, options->query, options->store,
-             options->out != NULL ? options->out : "none");
+             options->out != NULL ? options->out : "none",
+             daemon->http != NULL ? http_at(daemon->http) : "none");
     return EX_OK;
 }
 
@@ -377,6 +420,7 @@ int main(int argc, char **argv)
         on_deadline(&daemon->deadline);
     uv_run(&daemon->loop, UV_RUN_DEFAULT);
     uv_loop_close(&daemon->loop);
+    monitor_free(daemon->monitor);
     store_close(daemon->store);
     exit_code = daemon->exit_code;
     free(daemon);

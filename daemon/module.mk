@@ -1,8 +1,9 @@
 # coronerd, the daemon. Everything but coronerd.c is linked into its unit tests, too.
 
-DAEMON_LIBS := -luv -ljansson -lsqlite3 -lcbor
-DAEMON_UNITS := buffer cursor endpoint filter frame hello ingest item log memory op_records op_status \
-	op_subscribe query record reply shrink sink store timestamp utf8 writer
+DAEMON_LIBS := -luv -ljansson -lsqlite3 -lcbor -lmicrohttpd
+DAEMON_UNITS := buffer cascades cursor endpoint filter frame health hello http http_listen ingest ingest_numbers item log \
+	memory metrics monitor op_records op_status op_subscribe process_numbers query record reply shrink sink \
+	store timestamp utf8 writer
 DAEMON_CFLAGS := $(BASE_CFLAGS) -Idaemon
 DAEMON_SAN_FLAGS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SAN := $(B)/san

@@ -95,6 +95,7 @@ static bool skip(struct subscription *subscription, struct query_context *contex
     if (counted) {
         char resume[CURSOR_SIZE];
 
+        context->left_out = (uint64_t)sqlite3_column_int64(statement, 0);
         cursor_format(subscription->row, false, resume);
         reply_notice(context->reply,
                      memory_check(json_pack("{s{sI ss}}", "lagged", "dropped",

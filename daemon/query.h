@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "endpoint.h"
+#include "metrics.h"
 #include "reply.h"
 #include "store.h"
 #include "writer.h"
@@ -35,6 +36,7 @@ struct query_context {
     struct store_reader *reader; /* NULL when the step runs on the loop */
     int64_t head;                /* the last row that is committed */
     bool lagging;                /* the peer has let a line wait while very much was committed */
+    uint64_t left_out;           /* set by the step: records that it left out for that */
     struct reply *reply;
     struct reply_error *error;
 };
@@ -87,6 +89,12 @@ const struct query_op *query_op_at(const struct query *query, size_t index);
  * Return a new object with the numbers of this run.
  */
 json_t *query_status(const struct query *query);
+
+/*
+ * query_tell(query, metrics):
+ * Let ${query} tell its numbers to ${metrics}, which it must outlive.
+ */
+void query_tell(struct query *query, struct metrics *metrics);
 
 /*
  * query_close(query):

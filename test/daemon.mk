@@ -1,6 +1,6 @@
 # What tests coronerd. Included by daemon/module.mk.
 
-DAEMON_TESTS := test_daemon_frame test_daemon_record test_daemon_text test_daemon_query test_daemon_store
+DAEMON_TESTS := test_daemon_frame test_daemon_metrics test_daemon_record test_daemon_text test_daemon_query test_daemon_store
 
 $(SAN)/test/%: $(SAN)/test/%.o $(DAEMON_SAN_OBJECTS)
 	@mkdir -p $(@D)
@@ -26,3 +26,8 @@ $(OBJ)/test-daemon/%.o: test/c/%.c
 test-daemon: priv/coronerd $(SAN)/coronerd $(DAEMON_TESTS:%=$(SAN)/test/%) $(DAEMON_TESTS:%=$(B)/test/daemon/%)
 	@/usr/bin/python3 test/e2e/daemon_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd \
 		$(DAEMON_TESTS:%=--unit $(SAN)/test/%) $(DAEMON_TESTS:%=--valgrind $(B)/test/daemon/%)
+
+# HTTP="garbage" runs only some.
+.PHONY: test-http
+test-http: priv/coronerd $(SAN)/coronerd
+	@/usr/bin/python3 test/e2e/http_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(HTTP)
