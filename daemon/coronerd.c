@@ -13,10 +13,12 @@
 
 #include "access.h"
 #include "endpoint.h"
+#include "http.h"
 #include "ingest.h"
 #include "log.h"
 #include "memory.h"
 #include "notify.h"
+#include "monitor.h"
 #include "op_records.h"
 #include "op_status.h"
 #include "op_subscribe.h"
@@ -53,6 +55,8 @@ struct daemon {
     struct endpoint *ingest_endpoint; /* which `ingest` and `query` own */
     struct endpoint *query_endpoint;
     struct sinks *sinks;
+    struct http *http;       /* NULL: off */
+    struct monitor *monitor; /* NULL: off */
     struct op_status_parts parts;
 };
 
@@ -68,6 +72,7 @@ static void close_signals(struct daemon *daemon)
 static void finish(struct daemon *daemon)
 {
     daemon->finished = true;
+    http_close(daemon->http);
     query_close(daemon->query);
     sinks_close(daemon->sinks);
     /* In this order: what the writer drops, the ingest must still know. */
@@ -132,6 +137,7 @@ static void stop(struct daemon *daemon, int signal_number)
     log_info("%s: finishing what has come", strsignal(signal_number));
     notify_stopping(daemon->notify, "finishing what has come");
     daemon->stopping = true;
+    monitor_ready(daemon->monitor, "draining");
     uv_timer_start(&daemon->deadline, on_deadline,
                    (uint64_t)daemon->settings->drain_timeout_s * 1000, 0);
     ingest_quiet(daemon->ingest);
@@ -317,6 +323,32 @@ static int start_ingest(struct daemon *daemon)
     return EX_OK;
 }
 
+static int start_http(struct daemon *daemon)
+{
+    const struct settings *settings = daemon->settings;
+    struct monitor_parts parts = {.writer = daemon->writer,
+                                  .sinks = daemon->sinks,
+                                  .store_path = settings->store.path,
+                                  .started_ns = daemon->parts.started_ns};
+    char why[ENDPOINT_WHY_SIZE];
+    struct http_listen *listen;
+
+    if (settings->http == NULL && daemon->sockets.http < 0)
+        return EX_OK;
+    listen = daemon->sockets.http >= 0 ? http_listen_passed(daemon->sockets.http, why)
+                                       : http_listen_open(settings->http, why);
+    if (listen != NULL)
+        daemon->http = http_new(&daemon->loop, listen, why);
+    if (daemon->http == NULL) {
+        log_error("%s", why);
+        return EX_CANTCREAT;
+    }
+    daemon->monitor = monitor_new(daemon->http, &parts);
+    ingest_tell(daemon->ingest, monitor_metrics(daemon->monitor));
+    query_tell(daemon->query, monitor_metrics(daemon->monitor));
+    return EX_OK;
+}
+
 static int start(struct daemon *daemon)
 {
     const struct settings *settings = daemon->settings;
@@ -335,12 +367,14 @@ static int start(struct daemon *daemon)
     }
     daemon->writer = writer_new(&daemon->loop, daemon->store);
     if ((exit_code = start_sinks(daemon)) != EX_OK || (exit_code = start_ingest(daemon)) != EX_OK ||
-        (exit_code = start_query(daemon)) != EX_OK)
+        (exit_code = start_query(daemon)) != EX_OK || (exit_code = start_http(daemon)) != EX_OK)
         return exit_code;
     watch_signals(daemon);
-    log_info("ready: coronerd %s, ingest %s, query %s, store %s, %zu sinks", CORONERD_VERSION,
-             daemon->ingest_endpoint->path, daemon->query_endpoint->path, settings->store.path,
-             settings->sink_count);
+    monitor_ready(daemon->monitor, NULL);
+    log_info("ready: coronerd %s, ingest %s, query %s, store %s, %zu sinks, http %s",
+             CORONERD_VERSION, daemon->ingest_endpoint->path, daemon->query_endpoint->path,
+             settings->store.path, settings->sink_count,
+             daemon->http != NULL ? http_at(daemon->http) : "off");
     notify_ready(daemon->notify, STATUS_READY);
     return EX_OK;
 }
@@ -385,6 +419,7 @@ int main(int argc, char **argv)
         on_deadline(&daemon->deadline);
     uv_run(&daemon->loop, UV_RUN_DEFAULT);
     uv_loop_close(&daemon->loop);
+    monitor_free(daemon->monitor);
     store_close(daemon->store);
     exit_code = daemon->exit_code;
     settings_free(daemon->settings);

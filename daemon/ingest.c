@@ -10,6 +10,7 @@
 #include "frame.h"
 #include "hello.h"
 #include "ingest.h"
+#include "ingest_numbers.h"
 #include "log.h"
 #include "memory.h"
 #include "record.h"
@@ -34,6 +35,7 @@ struct connection {
     size_t used;
     struct access_guest guest;
     uint64_t accepted_ms;
+    uint64_t read_ns; /* the last time, by uv_hrtime */
 
     struct hello *hello; /* NULL before the HELLO */
     bool welcomed;       /* the HELLO is acknowledged */
@@ -45,6 +47,7 @@ struct connection {
 
     size_t pending; /* bytes of changes that are not committed */
     size_t changes; /* their number: the changes point here */
+    size_t number;  /* of its node, in the numbers; from the HELLO on */
     uint64_t ack;
     bool ack_due;
     bool ack_on_its_way;
@@ -68,6 +71,7 @@ struct ingest {
     uint64_t records;
     uint64_t shrunk;
     uint64_t refused; /* connections closed for what they sent */
+    struct ingest_numbers *numbers;
 };
 
 static void free_if_last(struct ingest *ingest)
@@ -76,6 +80,7 @@ static void free_if_last(struct ingest *ingest)
         return;
     endpoint_close(ingest->endpoint);
     access_free(ingest->access);
+    ingest_numbers_free(ingest->numbers);
     free(ingest);
 }
 
@@ -204,8 +209,11 @@ static void on_change_done(struct change *change)
     } else {
         connection->ack = change->committed;
         connection->ack_due = true;
-        if (change->type == CHANGE_HELLO)
+        if (change->type == CHANGE_HELLO) {
             connection->welcomed = true;
+            connection->number = ingest_numbers_node(ingest->numbers, connection->hello->name);
+        }
+        ingest_numbers_committed(ingest->numbers, connection->number, change);
     }
     free(change->counters);
     free(change->record);
@@ -220,6 +228,7 @@ static void submit(struct connection *connection, struct change *change)
     change->hello = connection->hello;
     change->done = on_change_done;
     change->cookie = connection;
+    change->submitted_ns = connection->read_ns;
     connection->pending += size;
     connection->ingest->pending += size;
     connection->changes++;
@@ -455,6 +464,7 @@ static void on_read(uv_stream_t *stream, ssize_t length, const uv_buf_t *buffer)
         on_end(connection);
         return;
     }
+    connection->read_ns = uv_hrtime();
     connection->used += (size_t)length;
     take_frames(connection);
     update_pause(connection);
@@ -561,6 +571,7 @@ struct ingest *ingest_new(uv_loop_t *loop, struct endpoint *endpoint, struct acc
     ingest->timer.data = ingest;
     ingest->writer = writer;
     ingest->access = access;
+    ingest->numbers = ingest_numbers_new();
     ingest->endpoint = endpoint;
     result = uv_pipe_open(&ingest->server, endpoint->fd);
     if (result == 0) {
@@ -612,6 +623,42 @@ void ingest_close(struct ingest *ingest)
     }
 }
 
+static unsigned nodes_connected(const struct ingest *ingest)
+{
+    unsigned nodes = 0;
+
+    for (const struct connection *c = ingest->connections; c != NULL; c = c->next)
+        nodes += c->hello != NULL && !c->closing;
+    return nodes;
+}
+
+static void tell(void *cookie, struct metrics_page *page)
+{
+    const struct ingest *ingest = cookie;
+
+    ingest_numbers_tell(ingest->numbers, page);
+    metrics_family(page, "coroner_nodes_connected", METRICS_GAUGE,
+                   "Nodes that are connected at this moment.");
+    metrics_count(page, nodes_connected(ingest), NULL);
+    metrics_family(page, "coroner_records_read_total", METRICS_COUNTER,
+                   "Records read from nodes, those that were stored already included.");
+    metrics_count(page, ingest->records, NULL);
+    metrics_family(page, "coroner_records_cut_total", METRICS_COUNTER,
+                   "Records that were too long for a line and have been cut.");
+    metrics_count(page, ingest->shrunk, NULL);
+    metrics_family(page, "coroner_connections_refused_total", METRICS_COUNTER,
+                   "Connections of nodes that were closed for what they sent or did not send.");
+    metrics_count(page, ingest->refused, NULL);
+    metrics_family(page, "coroner_ingest_pending_bytes", METRICS_GAUGE,
+                   "Bytes read from nodes and not committed yet.");
+    metrics_count(page, ingest->pending, NULL);
+}
+
+void ingest_tell(struct ingest *ingest, struct metrics *metrics)
+{
+    metrics_collect(metrics, tell, ingest);
+}
+
 json_t *ingest_connected(const struct ingest *ingest)
 {
     json_t *set = memory_check(json_object());
@@ -625,12 +672,9 @@ json_t *ingest_connected(const struct ingest *ingest)
 
 json_t *ingest_status(const struct ingest *ingest)
 {
-    json_int_t nodes = 0;
-
-    for (const struct connection *c = ingest->connections; c != NULL; c = c->next)
-        nodes += c->hello != NULL && !c->closing;
-    return memory_check(json_pack(
-        "{sI sI sI sI sI}", "nodes_connected", nodes, "records", (json_int_t)ingest->records,
-        "records_cut", (json_int_t)ingest->shrunk, "connections_refused",
-        (json_int_t)ingest->refused, "pending_bytes", (json_int_t)ingest->pending));
+    return memory_check(
+        json_pack("{sI sI sI sI sI}", "nodes_connected", (json_int_t)nodes_connected(ingest),
+                  "records", (json_int_t)ingest->records, "records_cut", (json_int_t)ingest->shrunk,
+                  "connections_refused", (json_int_t)ingest->refused, "pending_bytes",
+                  (json_int_t)ingest->pending));
 }

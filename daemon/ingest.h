@@ -11,6 +11,7 @@
 
 #include "access.h"
 #include "endpoint.h"
+#include "metrics.h"
 #include "writer.h"
 
 struct ingest;
@@ -29,6 +30,12 @@ struct ingest *ingest_new(uv_loop_t *loop, struct endpoint *endpoint, struct acc
  * Accept and read no more. What was read goes on to be committed and acknowledged.
  */
 void ingest_quiet(struct ingest *ingest);
+
+/*
+ * ingest_tell(ingest, metrics):
+ * Let ${ingest} tell its numbers to ${metrics}, which it must outlive.
+ */
+void ingest_tell(struct ingest *ingest, struct metrics *metrics);
 
 /*
  * ingest_close(ingest):

@@ -1,6 +1,6 @@
 # coronerd, the daemon. Everything but coronerd.c is linked into its unit tests, too.
 
-DAEMON_LIBS := -luv -ljansson -lsqlite3 -lcbor -lconfuse -lsystemd -lnats -lpthread
+DAEMON_LIBS := -luv -ljansson -lsqlite3 -lcbor -lconfuse -lsystemd -lnats -lpthread -lmicrohttpd
 DAEMON_UNITS := $(filter-out coronerd coronerctl ctl ctl_%,$(patsubst daemon/%.c,%,$(wildcard daemon/*.c)))
 DAEMON_CFLAGS := $(BASE_CFLAGS) -Idaemon
 DAEMON_SAN_FLAGS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer

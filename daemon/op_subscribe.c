@@ -130,6 +130,7 @@ static int skip(struct subscription *subscription, struct query_context *context
 
     if (count < 0)
         return -1;
+    context->left_out = (uint64_t)count;
     cursor_format(subscription->row, false, resume);
     reply_notice(context->reply, memory_check(json_pack("{s{so ss}}", "lagged", "dropped",
                                                         reply_integer(count), "resume", resume)));

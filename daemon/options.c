@@ -5,6 +5,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "http_address.h"
 #include "options.h"
 #include "version.h"
 
@@ -21,6 +22,8 @@ static void usage(FILE *out)
         "      --query PATH    socket that answers questions\n"
         "      --store PATH    database\n"
         "      --out FILE      also write every record as a line of JSON to FILE; - is stdout\n"
+        "      --http ADDRESS  serve /metrics, /healthz and /readyz at 127.0.0.1:PORT, [::1]:PORT\n"
+        "                      or unix:PATH\n"
         "      --help          show this\n"
         "      --version       show the version\n"
         "\n"
@@ -42,6 +45,8 @@ static const char *default_config(void)
 
 static int check_arguments(int argc, char **argv, const struct settings_flags *flags)
 {
+    char why[ENDPOINT_WHY_SIZE];
+
     if (optind < argc) {
         fprintf(stderr, "coronerd: there is no argument '%s'. Try 'coronerd --help'.\n",
                 argv[optind]);
@@ -52,22 +57,22 @@ static int check_arguments(int argc, char **argv, const struct settings_flags *f
                 flags->listen);
         return EX_USAGE;
     }
+    if (flags->http != NULL && http_address_check(flags->http, why) != 0) {
+        fprintf(stderr, "coronerd: --http %s\n", why);
+        return EX_USAGE;
+    }
     return -1;
 }
 
 int options_read(int argc, char **argv, struct options *options)
 {
-    enum { LISTEN = 256, QUERY, STORE, OUT, CHECK, HELP, VERSION };
+    enum { LISTEN = 256, QUERY, STORE, OUT, HTTP, CHECK, HELP, VERSION };
     static const struct option known[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"check", no_argument, NULL, CHECK},
-        {"listen", required_argument, NULL, LISTEN},
-        {"query", required_argument, NULL, QUERY},
-        {"store", required_argument, NULL, STORE},
-        {"out", required_argument, NULL, OUT},
-        {"help", no_argument, NULL, HELP},
-        {"version", no_argument, NULL, VERSION},
-        {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'},    {"check", no_argument, NULL, CHECK},
+        {"listen", required_argument, NULL, LISTEN}, {"query", required_argument, NULL, QUERY},
+        {"store", required_argument, NULL, STORE},   {"out", required_argument, NULL, OUT},
+        {"http", required_argument, NULL, HTTP},     {"help", no_argument, NULL, HELP},
+        {"version", no_argument, NULL, VERSION},     {NULL, 0, NULL, 0},
     };
     int option;
 
@@ -91,6 +96,9 @@ int options_read(int argc, char **argv, struct options *options)
             break;
         case OUT:
             options->flags.out = optarg;
+            break;
+        case HTTP:
+            options->flags.http = optarg;
             break;
         case HELP:
             usage(stdout);

@@ -31,6 +31,7 @@ struct task {
     bool heavy;        /* took longer than a short turn */
     bool beat;         /* a heartbeat is due */
     uint64_t spoke;    /* when something was last sent; nanoseconds of uv_hrtime */
+    uint64_t taken_ns; /* when the request was read, by uv_hrtime */
     bool answered;     /* only its turn to be written is missing */
     bool subscribed;   /* it is in the list of subscriptions */
     bool wake;         /* a waiting subscription: there may be something new */
@@ -107,6 +108,11 @@ struct query {
     size_t op_count;
     uint64_t requests;
     uint64_t errors;
+    uint64_t op_requests[OPS_MAX + 1]; /* by the command; the last one is what names none */
+    struct histogram answer_seconds;
+    uint64_t lagged;
+    uint64_t left_out;
+    uint64_t connections_refused;
 };
 
 static void pump(struct connection *connection);
@@ -288,8 +294,16 @@ static void take_output(struct connection *connection, struct reply *reply)
 
 /* ---- answering ---- */
 
+static void count_answer(struct query *query, const struct task *task)
+{
+    /* How long a subscription goes on is up to the client. */
+    if (!task->subscribed)
+        histogram_observe(&query->answer_seconds, (double)(uv_hrtime() - task->taken_ns) / 1e9);
+}
+
 static void finish_task(struct connection *connection, struct task *task)
 {
+    count_answer(connection->query, task);
     if (task->subscribed) {
         unlink_task(&connection->subscriptions, task);
         connection->subscription_count--;
@@ -364,6 +378,8 @@ static void on_worked(uv_work_t *request, int status)
     if (connection->closing) {
         free_if_done(connection);
     } else {
+        query->lagged += slot->context.left_out > 0;
+        query->left_out += slot->context.left_out;
         after_step(connection, task, slot->result);
         pump(connection);
     }
@@ -662,6 +678,17 @@ static void run_task(struct connection *connection, struct task *task)
     }
 }
 
+static void count_request(struct query *query, const json_t *request)
+{
+    const char *name = json_string_value(json_object_get(request, "op"));
+    size_t op = 0;
+
+    while (op < query->op_count && (name == NULL || strcmp(query->ops[op]->name, name) != 0))
+        op++;
+    query->requests++;
+    query->op_requests[op < query->op_count ? op : OPS_MAX]++;
+}
+
 static void take_request(struct connection *connection, const char *line, size_t length)
 {
     struct query *query = connection->query;
@@ -669,7 +696,8 @@ static void take_request(struct connection *connection, const char *line, size_t
     json_error_t why;
     json_t *request = json_loadb(line, length, JSON_REJECT_DUPLICATES, &why);
 
-    query->requests++;
+    count_request(query, request);
+    task->taken_ns = uv_hrtime();
     reply_init(&task->reply, NULL, false);
     if (json_is_object(request)) {
         /* Answers come in the order of the requests, refusals too: it begins when its turn comes.
@@ -821,10 +849,12 @@ static void on_connection(uv_stream_t *server, int status)
         start_reading(connection);
         break;
     case ACCESS_DENIED:
+        query->connections_refused++;
         log_warning("refused a query client with pid %d: %s", (int)connection->guest.peer.pid, why);
         fail_and_close(connection, "denied", why);
         break;
     case ACCESS_FULL:
+        query->connections_refused++;
         fail_and_close(connection, "too_many_connections", why);
         break;
     }
@@ -932,6 +962,8 @@ struct query *query_new(uv_loop_t *loop, struct endpoint *endpoint, struct acces
     query->deadline_ms = QUERY_DEADLINE_MS;
     for (int i = 0; i < LANE_COUNT; i++)
         query->lanes[i].last = &query->lanes[i].first;
+    histogram_init(&query->answer_seconds, histogram_seconds,
+                   sizeof(histogram_seconds) / sizeof(histogram_seconds[0]));
     uv_pipe_init(loop, &query->server, 0);
     uv_timer_init(loop, &query->tick);
     query->open_handles = 2;
@@ -976,12 +1008,56 @@ const struct query_op *query_op_at(const struct query *query, size_t index)
     return index < query->op_count ? query->ops[index] : NULL;
 }
 
-json_t *query_status(const struct query *query)
+static unsigned subscriptions_of(const struct query *query)
 {
-    json_int_t subscriptions = 0;
+    unsigned subscriptions = 0;
 
     for (const struct connection *c = query->connections; c != NULL; c = c->next)
         subscriptions += c->subscription_count;
+    return subscriptions;
+}
+
+static void tell(void *cookie, struct metrics_page *page)
+{
+    const struct query *query = cookie;
+
+    metrics_family(page, "coroner_query_connections", METRICS_GAUGE,
+                   "Clients that are connected to the query socket.");
+    metrics_count(page, query->connection_count, NULL);
+    metrics_family(page, "coroner_query_connections_refused_total", METRICS_COUNTER,
+                   "Clients that were sent away because there were too many.");
+    metrics_count(page, query->connections_refused, NULL);
+    metrics_family(page, "coroner_query_subscriptions", METRICS_GAUGE,
+                   "Subscriptions that go on at this moment.");
+    metrics_count(page, subscriptions_of(query), NULL);
+    metrics_family(page, "coroner_query_requests_total", METRICS_COUNTER,
+                   "Requests, by command; those without a known one are other.");
+    for (size_t op = 0; op < query->op_count; op++)
+        metrics_count(page, query->op_requests[op], "op", query->ops[op]->name, NULL);
+    metrics_count(page, query->op_requests[OPS_MAX], "op", "other", NULL);
+    metrics_family(page, "coroner_query_errors_total", METRICS_COUNTER,
+                   "Requests that were answered with an error.");
+    metrics_count(page, query->errors, NULL);
+    metrics_family(page, "coroner_query_seconds", METRICS_HISTOGRAM,
+                   "From reading a request to the end of its answer; no subscriptions.");
+    metrics_histogram(page, &query->answer_seconds, NULL);
+    metrics_family(page, "coroner_query_lagged_total", METRICS_COUNTER,
+                   "How often a subscriber that did not read in time was told that it lagged.");
+    metrics_count(page, query->lagged, NULL);
+    metrics_family(page, "coroner_query_left_out_total", METRICS_COUNTER,
+                   "Records that were left out of subscriptions for that.");
+    metrics_count(page, query->left_out, NULL);
+}
+
+void query_tell(struct query *query, struct metrics *metrics)
+{
+    metrics_collect(metrics, tell, query);
+}
+
+json_t *query_status(const struct query *query)
+{
+    json_int_t subscriptions = subscriptions_of(query);
+
     return memory_check(
         json_pack("{sI sI sI sI sI}", "connections", (json_int_t)query->connection_count,
                   "subscriptions", subscriptions, "requests", (json_int_t)query->requests, "errors",

@@ -13,6 +13,7 @@
 
 #include "access.h"
 #include "endpoint.h"
+#include "metrics.h"
 #include "reply.h"
 #include "store.h"
 #include "writer.h"
@@ -42,6 +43,7 @@ struct query_context {
     int64_t head;                /* the last row that is committed */
     bool lagging;                /* the peer has let a line wait while very much was committed */
     bool heartbeat;              /* nothing was sent for so long that a sign of life is due */
+    uint64_t left_out;           /* set by the step: records that it left out for that */
     struct reply *reply;
     struct reply_error *error;
 };
@@ -106,6 +108,12 @@ const struct query_op *query_op_at(const struct query *query, size_t index);
  * Return a new object with the numbers of this run.
  */
 json_t *query_status(const struct query *query);
+
+/*
+ * query_tell(query, metrics):
+ * Let ${query} tell its numbers to ${metrics}, which it must outlive.
+ */
+void query_tell(struct query *query, struct metrics *metrics);
 
 /*
  * query_close(query):

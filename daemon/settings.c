@@ -313,6 +313,10 @@ static void take_flags(struct settings *settings, const struct settings_flags *f
         free(settings->store.path);
         settings->store.path = memory_string(flags->store);
     }
+    if (flags->http != NULL) {
+        free(settings->http);
+        settings->http = memory_string(flags->http);
+    }
     if (flags->out == NULL)
         return;
     sink = find_sink(settings, "out");

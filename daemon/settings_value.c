@@ -11,6 +11,7 @@
 #include <sys/types.h>
 #include <sys/un.h>
 
+#include "http_address.h"
 #include "memory.h"
 #include "settings_value.h"
 
@@ -296,46 +297,15 @@ static int set_text(const char *text, char **value, char *why)
     return replace(value, *text != '\0' ? text : NULL);
 }
 
-static bool is_loopback(const char *host)
-{
-    struct in6_addr six;
-    struct in_addr four;
-    char address[64];
-    size_t length = strlen(host);
-
-    if (length > 2 && length < sizeof(address) && host[0] == '[' && host[length - 1] == ']') {
-        memcpy(address, host + 1, length - 2);
-        address[length - 2] = '\0';
-        return inet_pton(AF_INET6, address, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
-    }
-    return inet_pton(AF_INET, host, &four) == 1 && ntohl(four.s_addr) >> 24 == 127;
-}
-
 static int set_http(const char *text, char **value, char *why)
 {
-    char host[64];
-    const char *colon = strrchr(text, ':'), *end;
-    uint64_t port;
+    size_t most = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
 
     if (strcmp(text, "off") == 0)
         return replace(value, NULL);
-    if (strncmp(text, "unix:", 5) == 0) {
-        size_t most = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
-
-        return check_path(text + 5, most, why) == 0 ? replace(value, text) : -1;
-    }
-    if (colon == NULL || (size_t)(colon - text) >= sizeof(host) ||
-        !read_number(colon + 1, 65535, &port, &end) || *end != '\0' || port == 0)
-        return fail(why, "'%s' is no address; one is like 127.0.0.1:9321, [::1]:9321 or unix:/PATH",
-                    text);
-    memcpy(host, text, (size_t)(colon - text));
-    host[colon - text] = '\0';
-    if (!is_loopback(host))
-        return fail(why,
-                    "'%s' is no loopback address (127.0.0.1 or [::1]); nobody is asked who he is "
-                    "there, so it is not for the network",
-                    host);
-    return replace(value, text);
+    if (http_address_is_unix(text) && check_path(text + strlen(HTTP_UNIX_PREFIX), most, why) != 0)
+        return -1;
+    return http_address_check(text, why) == 0 ? replace(value, text) : -1;
 }
 
 static size_t count_arguments(char *const *arguments)

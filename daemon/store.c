@@ -370,10 +370,57 @@ static int write_cursor(struct store *store, const char *sink, int64_t cursor)
     return run(store->cursor);
 }
 
+/* The formula is that of `nodes` (op_status.c). */
+static int64_t lost_of(const struct tally *tally)
+{
+    int64_t lost = tally->settled - tally->stored;
+
+    if (lost < tally->dropped)
+        lost = tally->dropped;
+    return lost < tally->made - tally->stored ? lost : tally->made - tally->stored;
+}
+
+static int apply_to(struct store *store, struct change *change, struct tally *tally)
+{
+    int64_t stored = tally->stored;
+
+    switch (change->type) {
+    case CHANGE_HELLO:
+        change->refused = tally->uid != change->uid;
+        if (change->refused)
+            return 0;
+        raise_to(&tally->made, change->hello->made);
+        if (change->hello->first_held > 0)
+            raise_to(&tally->settled, change->hello->first_held - 1);
+        tally->ended = 0;
+        break;
+    case CHANGE_RECORD:
+        if (write_record(store, change->hello, change->record, tally) != 0)
+            return -1;
+        change->repeated = tally->stored == stored;
+        break;
+    case CHANGE_COUNTERS:
+        raise_to(&tally->made, change->made);
+        raise_to(&tally->dropped, change->lost);
+        tally->counters = change->counters;
+        break;
+    case CHANGE_BYE:
+        raise_to(&tally->made, change->made);
+        raise_to(&tally->settled, change->made);
+        tally->ended = 1;
+        break;
+    case CHANGE_CURSOR:
+        break;
+    }
+    tally->touched = true;
+    return 0;
+}
+
 static int apply_one(struct store *store, struct change *change, struct tally **tallies,
                      int64_t now)
 {
     struct tally *tally;
+    int64_t lost;
 
     if (change->type == CHANGE_CURSOR)
         return write_cursor(store, change->sink, change->cursor);
@@ -382,36 +429,11 @@ static int apply_one(struct store *store, struct change *change, struct tally **
     tally = find_tally(store, tallies, change->hello->incarnation);
     if (tally == NULL)
         return -1;
-
-    switch (change->type) {
-    case CHANGE_HELLO:
-        change->refused = tally->uid != change->uid;
-        if (change->refused)
-            return 0;
-        tally->touched = true;
-        raise_to(&tally->made, change->hello->made);
-        if (change->hello->first_held > 0)
-            raise_to(&tally->settled, change->hello->first_held - 1);
-        tally->ended = 0;
-        break;
-    case CHANGE_RECORD:
-        tally->touched = true;
-        return write_record(store, change->hello, change->record, tally);
-    case CHANGE_COUNTERS:
-        tally->touched = true;
-        raise_to(&tally->made, change->made);
-        raise_to(&tally->dropped, change->lost);
-        tally->counters = change->counters;
-        break;
-    case CHANGE_BYE:
-        tally->touched = true;
-        raise_to(&tally->made, change->made);
-        raise_to(&tally->settled, change->made);
-        tally->ended = 1;
-        break;
-    case CHANGE_CURSOR:
-        break;
-    }
+    lost = lost_of(tally);
+    if (apply_to(store, change, tally) != 0)
+        return -1;
+    /* It may sink, too: what was dropped comes out of the outbox after all. */
+    change->lost_more = lost_of(tally) > lost ? (uint64_t)(lost_of(tally) - lost) : 0;
     return 0;
 }
 

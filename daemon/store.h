@@ -44,9 +44,12 @@ struct change {
     /* Set when the change is committed. */
     uint64_t committed; /* the highest sequence number of its incarnation in the store */
     bool refused;       /* CHANGE_HELLO: the incarnation belongs to another uid */
+    bool repeated;      /* CHANGE_RECORD: it was in the store already */
+    uint64_t lost_more; /* records of its incarnation that are lost since this change shows it */
 
     void (*done)(struct change *change); /* called on the loop after commit; frees the change */
     void *cookie;
+    uint64_t submitted_ns; /* when it was read, by uv_hrtime: for the numbers */
     struct change *next;
 };
 

@@ -50,7 +50,14 @@ struct writer {
     uint64_t commits;
     uint64_t changes;
     bool failing;
+    uint64_t failures;
+    char failed_why[STORE_WHY_SIZE]; /* of the last one */
+    uint64_t began_ns;
+    struct histogram commit_seconds;
+    struct histogram batch_changes;
 };
+
+static const double batch_bounds[] = {1, 2, 5, 10, 25, 50, 100, 250, 500, WRITER_BATCH_MAX};
 
 static void begin(struct writer *writer);
 
@@ -104,6 +111,10 @@ struct writer *writer_new(uv_loop_t *loop, struct store *store)
     writer->retry.data = writer;
     writer->cursor_timer.data = writer;
     writer->work.data = writer;
+    histogram_init(&writer->commit_seconds, histogram_seconds,
+                   sizeof(histogram_seconds) / sizeof(histogram_seconds[0]));
+    histogram_init(&writer->batch_changes, batch_bounds,
+                   sizeof(batch_bounds) / sizeof(batch_bounds[0]));
     return writer;
 }
 
@@ -183,6 +194,8 @@ static void failed(struct writer *writer)
     if (!writer->failing)
         log_error("cannot write to the store, trying again each second: %s", writer->why);
     writer->failing = true;
+    writer->failures++;
+    memcpy(writer->failed_why, writer->why, sizeof(writer->why));
     uv_timer_start(&writer->retry, on_retry, RETRY_MS, 0);
 }
 
@@ -194,6 +207,8 @@ static void succeeded(struct writer *writer)
         log_info("the store can be written again");
     writer->failing = false;
     writer->commits++;
+    histogram_observe(&writer->commit_seconds, (double)(uv_hrtime() - writer->began_ns) / 1e9);
+    histogram_observe(&writer->batch_changes, (double)writer->batch_count);
     writer->changes += writer->batch_count;
     writer->committed_head = writer->head;
     writer->queued -= writer->batch_count;
@@ -245,6 +260,7 @@ static void begin(struct writer *writer)
         return;
     }
     writer->busy = true;
+    writer->began_ns = uv_hrtime();
     writer->batch = writer->first;
     writer->batch_count =
         writer->queued < WRITER_BATCH_MAX ? (size_t)writer->queued : WRITER_BATCH_MAX;
@@ -269,6 +285,64 @@ struct writer_numbers writer_numbers(const struct writer *writer)
                                    .changes = writer->changes,
                                    .queued = writer->queued,
                                    .failing = writer->failing};
+}
+
+/* How long the change that waits for the longest time has waited. */
+static double lag_seconds(const struct writer *writer)
+{
+    const struct change *change = writer->first;
+
+    while (change != NULL &&
+           change->submitted_ns == 0) /* a sink's cursor, of which there are few */
+        change = change->next;
+    return change != NULL ? (double)(uv_hrtime() - change->submitted_ns) / 1e9 : 0;
+}
+
+static void tell(void *cookie, struct metrics_page *page)
+{
+    const struct writer *writer = cookie;
+
+    metrics_family(page, "coroner_changes_committed_total", METRICS_COUNTER,
+                   "Changes committed: records, what nodes tell of themselves, cursors of sinks.");
+    metrics_count(page, writer->changes, NULL);
+    metrics_family(page, "coroner_changes_queued", METRICS_GAUGE,
+                   "Changes that wait for their commit.");
+    metrics_count(page, writer->queued, NULL);
+    metrics_family(page, "coroner_ingest_lag_seconds", METRICS_GAUGE,
+                   "How long the oldest of the changes that are not committed has waited.");
+    metrics_number(page, lag_seconds(writer), NULL);
+    metrics_family(page, "coroner_commit_seconds", METRICS_HISTOGRAM,
+                   "How long a transaction took to be on the disk.");
+    metrics_histogram(page, &writer->commit_seconds, NULL);
+    metrics_family(page, "coroner_commit_changes", METRICS_HISTOGRAM, "Changes in a transaction.");
+    metrics_histogram(page, &writer->batch_changes, NULL);
+    metrics_family(page, "coroner_commit_failures_total", METRICS_COUNTER,
+                   "Transactions that failed; what is in them is tried again.");
+    metrics_count(page, writer->failures, NULL);
+    metrics_family(page, "coroner_store_writable", METRICS_GAUGE,
+                   "1 while the store can be written, 0 after a transaction failed.");
+    metrics_count(page, !writer->failing, NULL);
+}
+
+static void look(void *cookie, struct health_report *report)
+{
+    const struct writer *writer = cookie;
+
+    if (writer->failing)
+        health_say(report, HEALTH_FAILING, "store_not_writable",
+                   "the store cannot be written, which is tried again each second; what comes "
+                   "stays with the nodes: %s",
+                   writer->failed_why);
+}
+
+void writer_watch(struct writer *writer, struct health *health)
+{
+    health_watch(health, look, writer);
+}
+
+void writer_tell(struct writer *writer, struct metrics *metrics)
+{
+    metrics_collect(metrics, tell, writer);
 }
 
 bool writer_busy(const struct writer *writer)

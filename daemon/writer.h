@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <uv.h>
 
+#include "health.h"
+#include "metrics.h"
 #include "store.h"
 
 #define WRITER_BATCH_MAX 1000
@@ -70,6 +72,18 @@ struct writer_numbers {
  * Return the numbers of this run.
  */
 struct writer_numbers writer_numbers(const struct writer *writer);
+
+/*
+ * writer_tell(writer, metrics):
+ * Let ${writer} tell its numbers to ${metrics}, which it must outlive.
+ */
+void writer_tell(struct writer *writer, struct metrics *metrics);
+
+/*
+ * writer_watch(writer, health):
+ * Let ${writer} say to ${health}, which it must outlive, when the store cannot be written.
+ */
+void writer_watch(struct writer *writer, struct health *health);
 
 /*
  * writer_close(writer):

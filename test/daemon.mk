@@ -26,3 +26,8 @@ $(OBJ)/test-daemon/%.o: test/c/%.c
 test-daemon: priv/coronerd $(SAN)/coronerd $(DAEMON_TESTS:%=$(SAN)/test/%) $(DAEMON_TESTS:%=$(B)/test/daemon/%)
 	@/usr/bin/python3 test/e2e/daemon_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd \
 		$(DAEMON_TESTS:%=--unit $(SAN)/test/%) $(DAEMON_TESTS:%=--valgrind $(B)/test/daemon/%)
+
+# HTTP="garbage" runs only some.
+.PHONY: test-http
+test-http: priv/coronerd $(SAN)/coronerd
+	@/usr/bin/python3 test/e2e/http_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(HTTP)
