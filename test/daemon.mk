@@ -27,3 +27,12 @@ $(OBJ)/test-daemon/%.o: test/c/%.c
 test-daemon: priv/coronerd $(SAN)/coronerd $(DAEMON_TESTS:%=$(SAN)/test/%) $(DAEMON_TESTS:%=$(B)/test/daemon/%)
 	@/usr/bin/python3 test/e2e/daemon_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd \
 		$(DAEMON_TESTS:%=--unit $(SAN)/test/%) $(DAEMON_TESTS:%=--valgrind $(B)/test/daemon/%)
+
+# The daemon as a service, and what is installed of it.
+.PHONY: test-service
+test-service: all $(SAN)/coronerd
+	@/usr/bin/python3 test/e2e/service_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(E2E)
+
+.PHONY: test-package
+test-package: all $(SAN)/coronerd
+	@/usr/bin/python3 test/e2e/package_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(E2E)
