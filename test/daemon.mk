@@ -31,3 +31,12 @@ test-daemon: priv/coronerd $(SAN)/coronerd $(DAEMON_TESTS:%=$(SAN)/test/%) $(DAE
 .PHONY: test-http
 test-http: priv/coronerd $(SAN)/coronerd
 	@/usr/bin/python3 test/e2e/http_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(HTTP)
+
+# The daemon as a service, and what is installed of it.
+.PHONY: test-service
+test-service: all $(SAN)/coronerd
+	@/usr/bin/python3 test/e2e/service_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(E2E)
+
+.PHONY: test-package
+test-package: all $(SAN)/coronerd
+	@/usr/bin/python3 test/e2e/package_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(E2E)
