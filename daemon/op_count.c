@@ -73,18 +73,19 @@ static int read_bucket(struct count *count, const json_t *request, struct reply_
 {
     const json_t *value = json_object_get(request, "bucket");
     const char *text = json_string_value(value);
+    size_t digits = text != NULL ? strspn(text, "0123456789") : 0;
     int64_t number = 0, unit = 0;
-    char letter, rest[2];
 
     if (value == NULL)
         return 0;
-    if (text != NULL && text[0] >= '1' && text[0] <= '9' &&
-        sscanf(text, "%9" SCNd64 "%c%1s", &number, &letter, rest) == 2)
-        unit = letter == 's'   ? 1
-               : letter == 'm' ? 60
-               : letter == 'h' ? 60 * 60
-               : letter == 'd' ? 24 * 60 * 60
-                               : 0;
+    if (digits >= 1 && digits <= 9 && text[0] != '0' && strlen(text) == digits + 1) {
+        number = strtoll(text, NULL, 10);
+        unit = text[digits] == 's'   ? 1
+               : text[digits] == 'm' ? 60
+               : text[digits] == 'h' ? 60 * 60
+               : text[digits] == 'd' ? 24 * 60 * 60
+                                     : 0;
+    }
     if (unit == 0 || number > BUCKET_SECONDS_MAX / unit) {
         reply_error_set(error, "bad_request", "bucket",
                         "'bucket' is a span up to a year, as \"30s\", \"1m\", \"1h\" or \"1d\"");

@@ -72,7 +72,21 @@ struct lane {
     struct connection *first, **last;
 };
 
-enum { LANE_QUICK, LANE_SHORT, LANE_HEAVY, LANE_COUNT };
+enum lane_number {
+    LANE_QUICK, /* what is usually told in no time */
+    LANE_SHORT, /* what may be, for its first short turn */
+    LANE_LATE,  /* what should have been quick, and was not */
+    LANE_HEAVY, /* what takes long */
+    LANE_COUNT
+};
+
+/* Which lanes a slot serves, the first before the others: what takes long finds one slot, what came
+ * late another, and the third has short turns alone. */
+static const enum lane_number slot_lanes[QUERY_READERS][LANE_COUNT + 1] = {
+    {LANE_QUICK, LANE_SHORT, LANE_COUNT},
+    {LANE_LATE, LANE_QUICK, LANE_SHORT, LANE_COUNT},
+    {LANE_HEAVY, LANE_COUNT},
+};
 
 /* A reader and the thread that uses it. */
 struct slot {
@@ -85,7 +99,7 @@ struct slot {
     struct query_context context;
     enum query_step result;
     uint64_t began;
-    bool heavy; /* for those that take long, and only for those */
+    const enum lane_number *lanes;
 };
 
 struct query {
@@ -429,12 +443,11 @@ static struct connection *next_in(const struct query *query, const struct lane *
 
 static struct connection *next_for(const struct query *query, const struct slot *slot)
 {
-    struct connection *connection;
+    struct connection *connection = NULL;
 
-    if (slot->heavy)
-        return next_in(query, &query->lanes[LANE_HEAVY]);
-    connection = next_in(query, &query->lanes[LANE_QUICK]);
-    return connection != NULL ? connection : next_in(query, &query->lanes[LANE_SHORT]);
+    for (const enum lane_number *at = slot->lanes; connection == NULL && *at != LANE_COUNT; at++)
+        connection = next_in(query, &query->lanes[*at]);
+    return connection;
 }
 
 /* Give free readers to those who wait for one. */
@@ -655,6 +668,13 @@ static void begin_turn(struct connection *connection, struct task *task)
     json_decref(request);
 }
 
+static enum lane_number lane_of(const struct task *task)
+{
+    if (task->op->quick)
+        return task->heavy ? LANE_LATE : LANE_QUICK;
+    return task->heavy ? LANE_HEAVY : LANE_SHORT;
+}
+
 static void run_task(struct connection *connection, struct task *task)
 {
     struct query *query = connection->query;
@@ -665,10 +685,7 @@ static void run_task(struct connection *connection, struct task *task)
         finish_task(connection, task);
     } else if (task->op->on_thread) {
         connection->running = task;
-        enter_lane(&query->lanes[task->heavy       ? LANE_HEAVY
-                                 : task->op->quick ? LANE_QUICK
-                                                   : LANE_SHORT],
-                   connection);
+        enter_lane(&query->lanes[lane_of(task)], connection);
         run_waiting(query);
     } else {
         struct query_context context = {
@@ -984,7 +1001,7 @@ struct query *query_new(uv_loop_t *loop, struct endpoint *endpoint, struct acces
         query->slots[i].query = query;
         query->slots[i].reader = readers[i];
         query->slots[i].work.data = &query->slots[i];
-        query->slots[i].heavy = i == QUERY_READERS - 1;
+        query->slots[i].lanes = slot_lanes[i];
     }
     writer_on_commit(writer, on_commit, query);
     query_register(query, &unsubscribe_op);

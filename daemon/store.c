@@ -557,7 +557,8 @@ sqlite3 *store_reader_database(struct store_reader *reader)
 int store_reader_part(struct store_reader *reader, int64_t row, bool descending,
                       struct store_part *part, char why[STORE_WHY_SIZE])
 {
-    static const char sql[] = "SELECT coalesce(min(row), 1), coalesce(max(row), 0) FROM exits";
+    static const char sql[] = "SELECT coalesce((SELECT min(row) FROM exits), 1),"
+                              " coalesce((SELECT max(row) FROM exits), 0)";
     sqlite3_stmt *statement;
     int found = -1;
 
