@@ -257,7 +257,7 @@ static int start_sink(struct daemon *daemon, const struct options *options)
 
     if (options->out == NULL)
         return EX_OK;
-    reader = store_reader_open(options->store, why);
+    reader = store_reader_open(daemon->store, why);
     if (reader == NULL) {
         log_error("%s", why);
         return EX_IOERR;
@@ -284,7 +284,7 @@ static int start_query(struct daemon *daemon, const struct options *options)
         return EX_CANTCREAT;
     }
     for (int i = 0; i < QUERY_READERS; i++) {
-        readers[i] = store_reader_open(options->store, why);
+        readers[i] = store_reader_open(daemon->store, why);
         if (readers[i] == NULL)
             goto error_readers;
     }
@@ -300,6 +300,7 @@ static int start_query(struct daemon *daemon, const struct options *options)
                                              .ingest = daemon->ingest,
                                              .writer = daemon->writer,
                                              .sink = daemon->sink,
+                                             .store = daemon->store,
                                              .store_path = options->store,
                                              .started_ns = timestamp_now()};
     op_status_register(daemon->query, &daemon->parts);

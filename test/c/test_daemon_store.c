@@ -1,6 +1,7 @@
 /* The store: what it takes, what it refuses, and how it counts. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <dirent.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -44,18 +45,29 @@ static int set_up(void **state)
     return fixture->store != NULL ? 0 : -1;
 }
 
+static void remove_all(const char *folder)
+{
+    DIR *entries = opendir(folder);
+    struct dirent *entry;
+    char path[512];
+
+    if (entries == NULL)
+        return;
+    while ((entry = readdir(entries)) != NULL) {
+        snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        if (entry->d_name[0] != '.' && unlink(path) != 0)
+            remove_all(path);
+    }
+    closedir(entries);
+    rmdir(folder);
+}
+
 static int tear_down(void **state)
 {
-    static const char *const endings[] = {"", "-wal", "-shm"};
     struct fixture *fixture = *state;
-    char path[128];
 
     store_close(fixture->store);
-    for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
-        snprintf(path, sizeof(path), "%s%s", fixture->path, endings[i]);
-        unlink(path);
-    }
-    rmdir(fixture->folder);
+    remove_all(fixture->folder);
     free(fixture->hello.name);
     free(fixture->hello.host);
     free(fixture->hello.otp);
@@ -98,7 +110,7 @@ static uint64_t add_record(struct fixture *fixture, uint64_t seq)
 static int64_t ask(struct fixture *fixture, const char *sql)
 {
     char why[STORE_WHY_SIZE];
-    struct store_reader *reader = store_reader_open(fixture->path, why);
+    struct store_reader *reader = store_reader_open(fixture->store, why);
     sqlite3_stmt *statement;
     int64_t value;
 
@@ -196,9 +208,11 @@ static void test_uid(void **state)
 {
     struct fixture *fixture = *state;
 
-    assert_false(apply(fixture, (struct change){.type = CHANGE_HELLO, .uid = 7}).refused);
+    assert_int_equal(apply(fixture, (struct change){.type = CHANGE_HELLO, .uid = 7}).refusal,
+                     STORE_WELCOME);
     fixture->hello.made = 100;
-    assert_true(apply(fixture, (struct change){.type = CHANGE_HELLO, .uid = 8}).refused);
+    assert_int_equal(apply(fixture, (struct change){.type = CHANGE_HELLO, .uid = 8}).refusal,
+                     STORE_FOREIGN_INCARNATION);
     assert_int_equal(ask(fixture, "SELECT uid FROM incarnations"), 7);
     check_counts(fixture, 0, 0, 0, 0);
 }
@@ -287,7 +301,7 @@ static void test_reader(void **state)
     apply(fixture, (struct change){.type = CHANGE_HELLO});
     for (uint64_t seq = 1; seq <= 4; seq++)
         add_record(fixture, seq * 10);
-    reader = store_reader_open(fixture->path, why);
+    reader = store_reader_open(fixture->store, why);
     assert_non_null(reader);
     assert_int_equal(store_reader_rows(reader, 1, see, &seen, why), 0);
     assert_int_equal(seen.count, 3);
@@ -308,7 +322,7 @@ static void test_deadline(void **state)
                                   " SELECT count(*) FROM n";
     struct fixture *fixture = *state;
     char why[STORE_WHY_SIZE];
-    struct store_reader *reader = store_reader_open(fixture->path, why);
+    struct store_reader *reader = store_reader_open(fixture->store, why);
     sqlite3 *database;
 
     assert_non_null(reader);
@@ -327,7 +341,7 @@ static void test_every_field(void **state)
 {
     struct fixture *fixture = *state;
     char why[STORE_WHY_SIZE];
-    struct store_reader *reader = store_reader_open(fixture->path, why);
+    struct store_reader *reader = store_reader_open(fixture->store, why);
     json_t *fields = filter_fields(), *field;
     size_t index;
 
