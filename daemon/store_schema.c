@@ -70,10 +70,11 @@ static const char take_over[] =
  * missing. What it did not have is added so that a look at it is a look at a segment.
  */
 static const char first_to_segment[] =
-    "CREATE VIEW bodies AS SELECT row, json FROM exits;"
+    "ALTER TABLE exits RENAME COLUMN json TO line;"
+    "CREATE VIEW bodies AS SELECT row, line AS json FROM exits;"
     "ALTER TABLE exits ADD COLUMN uid INTEGER;"
     "ALTER TABLE exits ADD COLUMN origin_id TEXT"
-    " GENERATED ALWAYS AS (json_extract(json, '$.origin.id')) VIRTUAL;"
+    " GENERATED ALWAYS AS (json_extract(line, '$.origin.id')) VIRTUAL;"
     "ALTER TABLE incarnations ADD COLUMN expired INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE incarnations ADD COLUMN here INTEGER NOT NULL DEFAULT 0;"
     "UPDATE incarnations SET here = stored;"
