@@ -268,7 +268,7 @@ static int start_query(struct daemon *daemon)
     access = access_new("query", &settings->query, &settings->query_connections_max,
                         &settings->query_connections_per_user);
     for (int i = 0; i < QUERY_READERS; i++) {
-        readers[i] = store_reader_open(settings->store.path, why);
+        readers[i] = store_reader_open(daemon->store, why);
         if (readers[i] == NULL)
             goto error_readers;
     }
@@ -287,6 +287,7 @@ static int start_query(struct daemon *daemon)
                                              .ingest = daemon->ingest,
                                              .writer = daemon->writer,
                                              .sinks = daemon->sinks,
+                                             .store = daemon->store,
                                              .store_path = settings->store.path,
                                              .started_ns = timestamp_now()};
     op_status_register(daemon->query, &daemon->parts);
@@ -365,6 +366,7 @@ static int start(struct daemon *daemon)
         log_error("%s", why);
         return exit_code;
     }
+    store_limit(daemon->store, &settings->store);
     daemon->writer = writer_new(&daemon->loop, daemon->store);
     if ((exit_code = start_sinks(daemon)) != EX_OK || (exit_code = start_ingest(daemon)) != EX_OK ||
         (exit_code = start_query(daemon)) != EX_OK || (exit_code = start_http(daemon)) != EX_OK)

@@ -40,7 +40,8 @@ struct connection {
     struct hello *hello; /* NULL before the HELLO */
     bool welcomed;       /* the HELLO is acknowledged */
     bool said_bye;
-    bool ended; /* nothing more comes; what came is still to be acknowledged */
+    uint64_t last_seq; /* of the records that came here */
+    bool ended;        /* nothing more comes; what came is still to be acknowledged */
     bool paused;
     bool closing;
     bool closed;
@@ -204,8 +205,10 @@ static void on_change_done(struct change *change)
     connection->pending -= size;
     ingest->pending -= size;
     connection->changes--;
-    if (change->refused) {
+    if (change->refusal == STORE_FOREIGN_INCARNATION) {
         refuse(connection, "incarnation %s belongs to another user", change->hello->incarnation);
+    } else if (change->refusal == STORE_FOREIGN_NAME) {
+        refuse(connection, "the node's name %.64s belongs to another user", change->hello->name);
     } else {
         connection->ack = change->committed;
         connection->ack_due = true;
@@ -226,6 +229,7 @@ static void submit(struct connection *connection, struct change *change)
     size_t size = size_of(change);
 
     change->hello = connection->hello;
+    change->uid = connection->guest.peer.uid;
     change->done = on_change_done;
     change->cookie = connection;
     change->submitted_ns = connection->read_ns;
@@ -278,7 +282,6 @@ static void on_hello(struct connection *connection, struct frame *frame)
              connection->hello->made, connection->hello->first_held);
     change = memory_zeroed(sizeof(*change));
     change->type = CHANGE_HELLO;
-    change->uid = connection->guest.peer.uid;
     submit(connection, change);
 }
 
@@ -287,6 +290,7 @@ static void submit_record(struct connection *connection, struct record *record)
     struct change *change = memory_zeroed(sizeof(*change));
 
     connection->ingest->records++;
+    connection->last_seq = record->seq;
     change->type = CHANGE_RECORD;
     change->record = record;
     submit(connection, change);
@@ -298,6 +302,12 @@ static void on_record(struct connection *connection, struct frame *frame)
     struct record *record;
     enum record_fit fit;
 
+    /* What is not above the last one would pass for a record that came before, and be lost. */
+    if (frame->seq <= connection->last_seq) {
+        refuse(connection, "sequence number %" PRIu64 " after %" PRIu64 " (they rise)", frame->seq,
+               connection->last_seq);
+        return;
+    }
     record = record_make(frame, connection->hello, &fit, why);
     if (record == NULL) {
         refuse(connection, "%s (sequence number %" PRIu64 ")", why, frame->seq);
@@ -390,8 +400,10 @@ static bool take_plain_record(struct connection *connection, const unsigned char
 
     if (connection->welcomed && !connection->said_bye)
         record = transcode(body, length, connection->hello);
-    if (record == NULL)
+    if (record == NULL || record->seq <= connection->last_seq) {
+        free(record);
         return false;
+    }
     submit_record(connection, record);
     return true;
 }

@@ -19,9 +19,9 @@
 #include "writer.h"
 
 /*
- * Answers that are worked on at the same time, each on a thread of libuv's pool with a reader of the
- * store: one for short turns alone, one also for what should have been short, and one for what takes
- * long, so that no heavy count holds up those who want a short answer.
+ * Answers that are worked on at the same time, each on a thread of libuv's pool with a reader of
+ * the store: one for short turns alone, one also for what should have been short, and one for what
+ * takes long, so that no heavy count holds up those who want a short answer.
  */
 #define QUERY_READERS 3
 

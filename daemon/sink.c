@@ -217,13 +217,6 @@ static bool take_row(void *cookie, int64_t row, const char *json, size_t length)
     return sink->batch.data.length < BATCH_BYTES && filling->rows < BATCH_ROWS;
 }
 
-/* Rows that retention dropped before the sink came to them. */
-static uint64_t rows_skipped(const struct store_reader *reader)
-{
-    (void)reader;
-    return 0; /* the store drops none */
-}
-
 /* Read what there is to read. Returns false if the store cannot be read. */
 static bool fill(struct sink *sink, char *why)
 {
@@ -236,7 +229,7 @@ static bool fill(struct sink *sink, char *why)
         if (store_reader_rows(sink->reader, sink->read_row, take_row, &filling, why) != 0)
             return false;
         pthread_mutex_lock(&sink->lock);
-        sink->numbers.lost += rows_skipped(sink->reader);
+        sink->numbers.lost += store_reader_skipped(sink->reader);
         pthread_mutex_unlock(&sink->lock);
         /* There are no more rows up to there: row numbers may leave some out. */
         if (filling.rows == 0)

@@ -82,7 +82,7 @@ static void on_commit(void *cookie, int64_t head)
 static int start_one(struct sinks *sinks, const struct settings *settings,
                      const struct sink_settings *one, struct store *store, char *why)
 {
-    struct store_reader *reader = store_reader_open(settings->store.path, why);
+    struct store_reader *reader = store_reader_open(store, why);
     struct sink *sink;
 
     if (reader == NULL)
