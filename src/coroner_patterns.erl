@@ -2,7 +2,7 @@
 %% releases is found out here: which functions there are.
 -module(coroner_patterns).
 
--export([load/0, all/0, flags/0, port_flags/0]).
+-export([load/0, all/0, functions/0, flags/0, port_flags/0]).
 
 -export_type([pattern/0]).
 
@@ -27,6 +27,11 @@ port_flags() ->
 -spec load() -> ok.
 load() ->
     lists:foreach(fun code:ensure_loaded/1, ?NEEDED).
+
+%% @doc All functions that may be traced, whatever the scope.
+-spec functions() -> [mfa()].
+functions() ->
+    [{application_master, init, 4} | [MFA || {MFA, _} <- all()]].
 
 %% @doc The functions whose calls are traced, as far as this OTP has them.
 -spec all() -> [pattern()].
