@@ -82,14 +82,16 @@ void on_master_started(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid
 {
     struct birth birth = {.pid = pid, .flags = ENTRY_PROC_LIB, .time_ns = monotonic_ns()};
     ERL_NIF_TERM argument[4];
+    uint32_t count = list_elements(env, arguments, argument, 4);
 
-    if (list_elements(env, arguments, argument, 4) != 4 || ledger_knows(coroner->ledger, pid))
+    if (count < 3 || ledger_knows(coroner->ledger, pid))
         return;
-    if (is_local_pid(env, argument[0]))
-        birth.parent = argument[0];
+    /* [.., Starter, ApplData, Type] (OTP 25 .. 29) */
+    if (is_local_pid(env, argument[count - 3]))
+        birth.parent = argument[count - 3];
     birth.initial_call = intern_function(
         coroner->intern,
-        (struct function){.module = atoms.application_master, .name = atoms.init, .arity = 4});
+        (struct function){.module = atoms.application_master, .name = atoms.init, .arity = count});
     (void)note_application_master(coroner, env, pid, arguments);
     ledger_spawned(coroner->ledger, &birth);
 }

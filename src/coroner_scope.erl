@@ -74,8 +74,11 @@ hands_on(Scope) ->
 -spec masters_pattern(scope(), Flags :: [term()]) -> [coroner_patterns:pattern()].
 masters_pattern(#{applications := [_ | _] = Applications}, Flags) ->
     Is = [{'=:=', {element, 2, '$1'}, {const, Application}} || Application <- Applications],
-    [{{application_master, init, 4},
-      [{['_', '_', '$1', '_'], [{is_tuple, '$1'}, list_to_tuple(['orelse', false | Is])], [{trace, [], {const, Flags}}]}]}];
+    Guards = [{is_tuple, '$1'}, list_to_tuple(['orelse', false | Is])],
+    [{MFA, [{Head, Guards, [{trace, [], Flags}]}]}
+     || {MFA, Head} <- [{{application_master, init, 3}, ['_', '$1', '_']},        % OTP 27 and 29
+                        {{application_master, init, 4}, ['_', '_', '$1', '_']}],
+        coroner_patterns:exists(MFA)];
 masters_pattern(_, _Flags) ->
     [].
 

@@ -19,7 +19,7 @@ with_flags(Flags, {State, _}) ->
 
 -spec action_flags(handle()) -> [term()].
 action_flags({State, Flags}) ->
-    [{tracer, coroner_nif, State} | Flags].
+    [{{tracer, coroner_nif, State}} | Flags]. % as a match specification writes a tuple
 
 -spec whose(coroner_trace:what(), handle()) -> coroner_trace:whose().
 whose({_, _, _} = MFA, {State, _}) ->
