@@ -346,15 +346,18 @@ static struct verdict attribute_seen(const struct exit_facts *facts,
  * A gen_server and its like that end because their parent did show that in their stack: then it needs not be known of what
  * the parent died. Returns which piece of evidence the parent's end is, or ATTRIBUTION_NO_EVIDENCE.
  */
-static int unseen_parent(const struct verdict *seen, const struct exit_facts *facts,
-                         const struct evidence_facts *evidence, size_t count)
+static int unseen_parent(const struct verdict *seen, const struct verdict *unseen,
+                         const struct evidence_facts *evidence)
 {
     if (seen->evidence < 0 || evidence[seen->evidence].kind != EVIDENCE_RAISE ||
         !evidence[seen->evidence].from_parent)
         return ATTRIBUTION_NO_EVIDENCE;
-    for (size_t i = 0; i < count; i++)
-        if (fit_of(facts, &evidence[i]) == FIT_UNSEEN && evidence[i].is_parent && !evidence[i].still_linked)
-            return (int)i;
+    for (size_t i = 0; i < unseen->candidates; i++) {
+        const struct evidence_facts *one = &evidence[unseen->candidate[i].evidence];
+
+        if (one->is_parent && !one->still_linked)
+            return unseen->candidate[i].evidence;
+    }
     return ATTRIBUTION_NO_EVIDENCE;
 }
 
@@ -395,7 +398,7 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
     if (unseen.candidates == 0 || seen.source == CORONER_SOURCE_MAX_HEAP_SIZE ||
         seen.source == CORONER_SOURCE_NORMAL)
         return seen;
-    if ((parent = unseen_parent(&seen, facts, evidence, count)) >= 0) {
+    if ((parent = unseen_parent(&seen, &unseen, evidence)) >= 0) {
         unseen.candidates = 0;
         add_candidate(&unseen, CORONER_SOURCE_LINK_TRAPPED, parent);
         return conclude(unseen, facts, CORONER_CONFIDENCE_INFERRED);
