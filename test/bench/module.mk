@@ -12,3 +12,10 @@ bench-attach: all
 	@mkdir -p $(B)/bench
 	@erlc +warnings_as_errors -o $(B)/bench test/bench/attach_bench.erl
 	@erl -noshell +P 4000000 -pa $(APP)/ebin $(B)/bench -kernel logger_level critical -eval 'attach_bench:main(), halt().'
+
+# What messages cost inside the scope and outside.
+.PHONY: bench-scope
+bench-scope: all
+	@mkdir -p $(B)/bench
+	@erlc +warnings_as_errors -o $(B)/bench test/bench/scope_bench.erl
+	@erl -noshell -pa $(APP)/ebin $(B)/bench -kernel logger_level critical -eval 'scope_bench:main(), halt().'
