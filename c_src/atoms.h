@@ -13,6 +13,7 @@
     X(appl_data, "appl_data")                                                                      \
     X(application, "application")                                                                  \
     X(application_master, "application_master")                                                    \
+    X(applications, "applications")                                                                 \
     X(armed, "armed")                                                                              \
     X(atomic_load, "atomic_load")                                                                  \
     X(badarg, "badarg")                                                                            \
@@ -37,6 +38,7 @@
     X(error, "error")                                                                              \
     X(erts_code_purger, "erts_code_purger")                                                        \
     X(erts_internal, "erts_internal")                                                              \
+    X(exclude, "exclude")                                                                           \
     X(exit, "exit")                                                                                \
     X(exit_signal, "exit_signal")                                                                  \
     X(expired, "expired")                                                                          \

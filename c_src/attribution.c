@@ -6,7 +6,8 @@ enum fit {
     FIT_SIGNAL,  /* the VM ended it for this: no code of its own had a say */
     FIT_TRAPPED, /* the signal became a message; then it ended itself with the same reason */
     FIT_OWN,     /* it ended itself */
-    FIT_REMOTE   /* nothing of it would have been seen on this node */
+    FIT_REMOTE,  /* nothing of it would have been seen on this node */
+    FIT_UNSEEN   /* a linked process ended; with this reason or another */
 };
 
 /*
@@ -52,6 +53,13 @@ static enum fit fit_of(const struct exit_facts *facts, const struct evidence_fac
         if (facts->trapping)
             return FIT_NONE;
         return facts->shape == REASON_NOCONNECTION ? FIT_SIGNAL : FIT_REMOTE;
+    case EVIDENCE_UNSEEN:
+        if (facts->shape == REASON_NORMAL ||
+            (evidence->still_linked ? facts->trapping
+                                    : evidence->time_ns > facts->time_ns ||
+                                          facts->time_ns - evidence->time_ns > ATTRIBUTION_TRAPPED_AGE_NS))
+            return FIT_NONE;
+        return FIT_UNSEEN;
     case EVIDENCE_LIMIT:
         break;
     }
@@ -72,6 +80,8 @@ static enum coroner_source source_of(const struct exit_facts *facts,
         return CORONER_SOURCE_LINK;
     case EVIDENCE_TRAPPED:
         return CORONER_SOURCE_LINK_TRAPPED;
+    case EVIDENCE_UNSEEN:
+        return evidence->still_linked ? CORONER_SOURCE_LINK : CORONER_SOURCE_LINK_TRAPPED;
     case EVIDENCE_STOP:
         return CORONER_SOURCE_STOP_REQUEST;
     case EVIDENCE_PORT:
@@ -129,8 +139,8 @@ static bool is_listed(const struct verdict *verdict, enum coroner_source source)
     return false;
 }
 
-/* Of which evidence a stack speaks. */
-enum filter { FILTER_NONE, FILTER_PARENT, FILTER_STOP };
+/* Of which evidence a stack speaks; and what can end a process without a word of its own. */
+enum filter { FILTER_NONE, FILTER_PARENT, FILTER_STOP, FILTER_LINKED };
 
 static bool passes(enum filter filter, const struct evidence_facts *evidence)
 {
@@ -142,7 +152,8 @@ static bool passes(enum filter filter, const struct evidence_facts *evidence)
      */
     return filter == FILTER_NONE ||
            (filter == FILTER_PARENT && (evidence->is_parent || evidence->is_self) && !is_stop) ||
-           (filter == FILTER_STOP && is_stop);
+           (filter == FILTER_STOP && is_stop) ||
+           (filter == FILTER_LINKED && evidence->still_linked);
 }
 
 /* Adds all evidence that fits in the way `fit` and passes, the earliest (or the latest) first. */
@@ -245,8 +256,8 @@ static void add_own_side(struct verdict *side, const struct exit_facts *facts,
     add_candidate(side, own_source(facts, &evidence[own]), own);
 }
 
-struct verdict attribute(const struct exit_facts *facts, const struct evidence_facts *evidence,
-                         size_t count)
+static struct verdict attribute_seen(const struct exit_facts *facts,
+                                     const struct evidence_facts *evidence, size_t count)
 {
     struct verdict verdict = {.source = CORONER_SOURCE_UNKNOWN,
                               .confidence = CORONER_CONFIDENCE_UNKNOWN,
@@ -328,5 +339,74 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
         return conclude(verdict, facts, sure);
     }
     add_remote(&verdict, facts, evidence, count);
+    return conclude(verdict, facts, CORONER_CONFIDENCE_INFERRED);
+}
+
+/*
+ * A gen_server and its like that end because their parent did show that in their stack: then it needs not be known of what
+ * the parent died. Returns which piece of evidence the parent's end is, or ATTRIBUTION_NO_EVIDENCE.
+ */
+static int unseen_parent(const struct verdict *seen, const struct verdict *unseen,
+                         const struct evidence_facts *evidence)
+{
+    if (seen->evidence < 0 || evidence[seen->evidence].kind != EVIDENCE_RAISE ||
+        !evidence[seen->evidence].from_parent)
+        return ATTRIBUTION_NO_EVIDENCE;
+    for (size_t i = 0; i < unseen->candidates; i++) {
+        const struct evidence_facts *one = &evidence[unseen->candidate[i].evidence];
+
+        if (one->is_parent && !one->still_linked)
+            return unseen->candidate[i].evidence;
+    }
+    return ATTRIBUTION_NO_EVIDENCE;
+}
+
+/*
+ * A signal ends a process at once. What became a message may have made it end itself, but then it would have said so, or
+ * its reason would (as for what was seen: see attribute_seen).
+ */
+static bool is_signal_alone(const struct verdict *seen, const struct exit_facts *facts,
+                            const struct evidence_facts *evidence, size_t count)
+{
+    if (seen->evidence < 0 || fit_of(facts, &evidence[seen->evidence]) != FIT_SIGNAL)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (fit_of(facts, &evidence[i]) == FIT_OWN)
+            return false;
+    return true;
+}
+
+/* Whether the verdict was only reached because nothing that was seen fits. */
+static bool is_by_elimination(const struct verdict *verdict)
+{
+    return verdict->source == CORONER_SOURCE_UNKNOWN || verdict->source == CORONER_SOURCE_REMOTE_SIGNAL ||
+           verdict->source == CORONER_SOURCE_REMOTE_LINK;
+}
+
+struct verdict attribute(const struct exit_facts *facts, const struct evidence_facts *evidence,
+                         size_t count)
+{
+    struct verdict seen = attribute_seen(facts, evidence, count);
+    struct verdict unseen = {.source = CORONER_SOURCE_UNKNOWN,
+                             .confidence = CORONER_CONFIDENCE_UNKNOWN,
+                             .evidence = ATTRIBUTION_NO_EVIDENCE};
+    struct verdict verdict;
+    int parent;
+
+    add_fitting(&unseen, facts, evidence, count, FIT_UNSEEN, true,
+                is_signal_alone(&seen, facts, evidence, count) ? FILTER_LINKED : FILTER_NONE);
+    if (unseen.candidates == 0 || seen.source == CORONER_SOURCE_MAX_HEAP_SIZE ||
+        seen.source == CORONER_SOURCE_NORMAL)
+        return seen;
+    if ((parent = unseen_parent(&seen, &unseen, evidence)) >= 0) {
+        unseen.candidates = 0;
+        add_candidate(&unseen, CORONER_SOURCE_LINK_TRAPPED, parent);
+        return conclude(unseen, facts, CORONER_CONFIDENCE_INFERRED);
+    }
+    /* What was seen comes first, what is left when all that was seen is ruled out comes last. */
+    if (seen.candidates == 0 && seen.source != CORONER_SOURCE_UNKNOWN)
+        add_candidate(&seen, (enum coroner_source)seen.source, seen.evidence);
+    verdict = is_by_elimination(&seen) ? unseen : seen;
+    append(&verdict, is_by_elimination(&seen) ? &seen : &unseen);
     return conclude(verdict, facts, CORONER_CONFIDENCE_INFERRED);
 }

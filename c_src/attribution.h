@@ -26,6 +26,7 @@ enum evidence_kind {
     EVIDENCE_HEAP,    /* the VM found its heap too large, and has not gone on with it since */
     EVIDENCE_DEAD,    /* a process in its link set was dead already when it was linked to */
     EVIDENCE_REMOTE,  /* a process of another node is in its link set; nothing is known of its end */
+    EVIDENCE_UNSEEN,  /* a linked process died outside the scope: nothing is known of its end */
     EVIDENCE_LIMIT    /* what it set as the limit of its heap: no cause by itself */
 };
 
@@ -38,8 +39,8 @@ struct evidence_facts {
     bool is_kill;              /* SIGNAL: the reason is the atom kill */
     bool is_self;              /* SIGNAL: sent to itself */
     bool may_be_lost;          /* SIGNAL: sent to an alias, which may have been given up */
-    bool still_linked;         /* LINKED, PORT: the peer is in its link set at its exit */
-    bool is_parent;            /* SIGNAL, LINKED, TRAPPED: it came from its parent */
+    bool still_linked;         /* LINKED, PORT, UNSEEN: the peer is in its link set at its exit */
+    bool is_parent;            /* SIGNAL, LINKED, TRAPPED, UNSEEN: it came from its parent */
     bool from_parent;          /* EXIT, RAISE: the stack shows that the parent's exit, trapped, led to it */
     bool from_stop;            /* EXIT, RAISE: the stack shows that a request to stop led to it */
     bool by_call;              /* EXIT, RAISE: it called exit/1 with this reason, so whatever it looks like is no error */

@@ -53,18 +53,47 @@ static struct ancestors *ancestors_from(ErlNifEnv *env, ERL_NIF_TERM parent, ERL
     return count == 0 ? NULL : ancestors_new(words, count);
 }
 
-/* An application master is started with [.., ApplData, Type]; the second field of ApplData is the application. */
-static void note_application_master(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid,
-                                    ERL_NIF_TERM arguments)
+/* An application master is started with [.., ApplData, Type]; the second field of ApplData is the application. Returns that. */
+static term_word note_application_master(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid,
+                                         ERL_NIF_TERM arguments)
 {
     ERL_NIF_TERM argument[8];
     uint32_t count = list_elements(env, arguments, argument, 8);
     const ERL_NIF_TERM *data;
     int arity;
 
-    if (count >= 2 && enif_get_tuple(env, argument[count - 2], &arity, &data) && arity > 1 &&
-        data[0] == atoms.appl_data && enif_is_atom(env, data[1]))
-        stops_master(coroner->stops, pid, data[1]);
+    if (count < 2 || !enif_get_tuple(env, argument[count - 2], &arity, &data) || arity < 2 ||
+        data[0] != atoms.appl_data || !enif_is_atom(env, data[1]))
+        return NO_WORD;
+    stops_master(coroner->stops, pid, data[1]);
+    return data[1];
+}
+
+/* The child of a process that is outside is outside; and that one is not in the ledger, as all others are. */
+static bool is_born_outside(struct coroner *coroner, const struct birth *birth, term_word module,
+                            term_word application)
+{
+    return scope_excludes(coroner->scope, module, application) ||
+           (scope_excludes_children(coroner->scope) && birth->parent != NO_WORD &&
+            !(birth->flags & ENTRY_REMOTE) && !ledger_knows(coroner->ledger, birth->parent));
+}
+
+void on_master_started(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NIF_TERM arguments)
+{
+    struct birth birth = {.pid = pid, .flags = ENTRY_PROC_LIB, .time_ns = monotonic_ns()};
+    ERL_NIF_TERM argument[4];
+    uint32_t count = list_elements(env, arguments, argument, 4);
+
+    if (count < 3 || ledger_knows(coroner->ledger, pid))
+        return;
+    /* [.., Starter, ApplData, Type] (OTP 25 .. 29) */
+    if (is_local_pid(env, argument[count - 3]))
+        birth.parent = argument[count - 3];
+    birth.initial_call = intern_function(
+        coroner->intern,
+        (struct function){.module = atoms.application_master, .name = atoms.init, .arity = count});
+    (void)note_application_master(coroner, env, pid, arguments);
+    ledger_spawned(coroner->ledger, &birth);
 }
 
 void on_spawned(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NIF_TERM parent,
@@ -74,7 +103,8 @@ void on_spawned(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_N
     ERL_NIF_TERM extra, argument[5];
     const ERL_NIF_TERM *mfa;
     struct remote_pid remote;
-    struct function call;
+    struct function call = {.module = NO_WORD};
+    term_word application = NO_WORD;
     int arity;
 
     if (!is_local_pid(env, parent)) {
@@ -98,7 +128,7 @@ void on_spawned(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_N
         if (count == 5 && enif_is_atom(env, argument[2]) && enif_is_atom(env, argument[3])) {
             call = translate_init(env, argument[2], argument[3], argument[4]);
             if (argument[2] == atoms.application_master)
-                note_application_master(coroner, env, pid, argument[4]);
+                application = note_application_master(coroner, env, pid, argument[4]);
         } else {
             call = (struct function){
                 .module = mfa[0], .name = mfa[1], .arity = list_length(env, mfa[2])};
@@ -108,6 +138,12 @@ void on_spawned(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_N
         if (call.module == atoms.erts_internal && call.name == atoms.crasher &&
             list_elements(env, mfa[2], argument, 1) == 1 && enif_is_atom(env, argument[0]))
             birth.name = argument[0];
+    }
+    if (scope_kind_of(coroner->scope) == SCOPE_EXCLUDE &&
+        is_born_outside(coroner, &birth, call.module, application)) {
+        ancestors_drop(birth.ancestors);
+        scope_leave(coroner->scope, pid);
+        return;
     }
     ledger_spawned(coroner->ledger, &birth);
 }

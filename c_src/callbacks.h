@@ -27,6 +27,15 @@ void on_heap_too_large(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid
 /** on_garbage_collected(coroner, pid): ${pid} goes on after all. On any scheduler, also a dirty one. */
 void on_garbage_collected(struct coroner *coroner, ERL_NIF_TERM pid);
 
+/** on_master_started(coroner, env, pid, arguments): ${pid} calls application_master:init(${arguments}); it is traced from now on. */
+void on_master_started(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NIF_TERM arguments);
+
+/** died_outside(coroner, env, pid): whether ${pid} has died as a process outside the scope: how is not known. */
+bool died_outside(struct coroner *coroner, ErlNifEnv *env, term_word pid);
+
+/** on_outside_gone(coroner, pid, peer, now_ns): a link of ${pid} to ${peer}, which died outside the scope, has gone. */
+void on_outside_gone(struct coroner *coroner, term_word pid, term_word peer, uint64_t now_ns);
+
 /** tell_peers(coroner, entry, record): leaves the death on the entries of those linked to it, before the VM tells them. */
 void tell_peers(struct coroner *coroner, const struct entry *entry, struct record *record);
 

@@ -58,6 +58,16 @@ static uint32_t called_function(const struct call *call)
         (struct function){.module = call->module, .name = call->name, .arity = call->count});
 }
 
+/* Also one outside the scope is named, if it is registered. */
+static struct who who_is(struct coroner *coroner, term_word pid)
+{
+    struct who who = ledger_who(coroner->ledger, pid);
+
+    if (who.initial_call == INTERN_NONE)
+        (void)bystanders_find(coroner->bystanders, &who);
+    return who;
+}
+
 /* An act of the caller: who, and from where. NULL without memory. */
 static struct act *act_of(const struct call *call)
 {
@@ -65,7 +75,7 @@ static struct act *act_of(const struct call *call)
 
     if (act == NULL)
         return NULL;
-    act->by = ledger_who(call->coroner->ledger, call->caller);
+    act->by = who_is(call->coroner, call->caller);
     act->by_node = ledger_node_behind(call->coroner->ledger, call->caller);
     act->site = site_of(call);
     act->function = called_function(call);
@@ -113,7 +123,7 @@ static void name_stopper(const struct call *call, struct evidence *evidence, ter
             stops_asked(call->coroner->stops, application);
 
         if (asked.pid != NO_WORD) {
-            act->by = ledger_who(call->coroner->ledger, asked.pid);
+            act->by = who_is(call->coroner, asked.pid);
             act->by_node = ledger_node_behind(call->coroner->ledger, asked.pid);
             act->site = asked.site;
             act->function = asked.function;
@@ -460,6 +470,10 @@ static void on_supervisor_call(const struct call *call)
     uint64_t seq;
     int arity;
 
+    /* Of one outside the scope the end is not seen, at which what is known of it is dropped. */
+    if (scope_kind_of(call->coroner->scope) != SCOPE_ALL &&
+        !ledger_knows(call->coroner->ledger, call->caller))
+        return;
     if (call->name == atoms.shutdown && call->count == 1) {
         if (child != NULL)
             expect_signals_for(call, child, child[1]);
@@ -483,7 +497,7 @@ static void on_supervisor_call(const struct call *call)
                enif_get_tuple(call->env, call->argument[1], &arity, &from) && arity == 2) {
         who = (struct who){.pid = NO_WORD};
         if (is_local_pid(call->env, from[0]))
-            who = ledger_who(call->coroner->ledger, from[0]);
+            who = who_is(call->coroner, from[0]);
         supervisors_asked(supervisors, call->caller, who);
     }
 }
@@ -530,6 +544,8 @@ void on_call(struct coroner *coroner, ErlNifEnv *env, const ERL_NIF_TERM argv[])
         on_code_server_request(&call);
     } else if (call.module == atoms.sys && call.name == atoms.terminate && call.count >= 2) {
         on_terminate_request(&call);
+    } else if (call.module == atoms.application_master) {
+        on_master_started(coroner, env, call.caller, mfa[2]);
     } else if (call.module == atoms.init) {
         on_node_stop(&call);
     } else if (call.name == atoms.stop && call.count >= 1 && call.module == atoms.application) {

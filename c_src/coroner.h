@@ -8,11 +8,13 @@
 
 #include <pthread.h>
 
+#include "bystanders.h"
 #include "intern.h"
 #include "journal.h"
 #include "ledger.h"
 #include "purge.h"
 #include "remote.h"
+#include "scope.h"
 #include "stops.h"
 #include "supervision.h"
 #include "uplink.h"
@@ -38,6 +40,8 @@ struct coroner {
     struct stops *stops;
     struct supervisors *supervisors;
     struct remotes *remotes;
+    struct scope *scope;
+    struct bystanders *bystanders;
     struct uplink *uplink;
 
     pthread_mutex_t lifecycle; /* start and stop exclude each other; no callback takes it */
@@ -67,7 +71,7 @@ struct coroner {
     _Atomic uint64_t by_source[CORONER_SOURCE_COUNT];
 };
 
-#define CORONER_ABI 3
+#define CORONER_ABI 4
 
 /**
  * coroner_last_words(coroner): the node is about to end. Waits up to 200 ms for what is in the journal to get out, and says

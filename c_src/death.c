@@ -86,6 +86,34 @@ static void weigh_wide(struct coroner *coroner, struct weighing *weighing,
     }
 }
 
+bool died_outside(struct coroner *coroner, ErlNifEnv *env, term_word pid)
+{
+    uint32_t initial_call;
+    struct record *record;
+    ErlNifPid process;
+
+    if (scope_kind_of(coroner->scope) == SCOPE_ALL || !enif_get_local_pid(env, (ERL_NIF_TERM)pid, &process) ||
+        ledger_knows(coroner->ledger, pid) || enif_is_process_alive(env, &process) ||
+        ledger_quiet_of(coroner->ledger, pid, &initial_call) != QUIET_NONE)
+        return false;
+    if ((record = journal_by_pid(coroner->journal, pid)) == NULL)
+        return true;
+    record_drop(record);
+    return false;
+}
+
+void on_outside_gone(struct coroner *coroner, term_word pid, term_word peer, uint64_t now_ns)
+{
+    struct evidence *evidence;
+
+    /* Without trapping it would have died of it, unless that was `normal`. */
+    if (!ledger_traps(coroner->ledger, pid) ||
+        (evidence = evidence_new(EVIDENCE_UNSEEN, now_ns)) == NULL)
+        return;
+    evidence->from = peer;
+    (void)ledger_evidence(coroner->ledger, pid, evidence);
+}
+
 static struct weighed *suppose(struct weighing *weighing, enum evidence_kind kind)
 {
     size_t i = weighing->count;
@@ -106,10 +134,14 @@ static void suppose_dead(struct coroner *coroner, ErlNifEnv *env, struct weighin
     for (size_t l = 0; l < count; l++) {
         struct weighed *dead;
         ErlNifPort port;
+        ErlNifPid process;
         bool told = false;
 
         if (remotes_is_word(links[l]) || ledger_knows(coroner->ledger, links[l]) ||
             (enif_get_local_port(env, links[l], &port) && enif_is_port_alive(env, &port)))
+            continue;
+        /* It may live outside the scope. */
+        if (enif_get_local_pid(env, links[l], &process) && enif_is_process_alive(env, &process))
             continue;
         /* Of one that died while it was linked there is evidence; out of the wide table it may be older. */
         for (size_t i = 0; i < weighing->count && !told; i++)
@@ -152,6 +184,34 @@ static void suppose_remote(struct coroner *coroner, struct weighing *weighing, e
     }
 }
 
+/* Supposes that a linked process that died outside the scope ended it: with which reason that did, was not seen. */
+static void suppose_unseen(struct coroner *coroner, ErlNifEnv *env, struct weighing *weighing,
+                           const struct entry *entry, const term_word *links, size_t count)
+{
+    for (size_t l = 0; l < count; l++) {
+        struct weighed *unseen;
+
+        if (remotes_is_word(links[l]) || !died_outside(coroner, env, links[l]) ||
+            (unseen = suppose(weighing, EVIDENCE_UNSEEN)) == NULL)
+            continue;
+        unseen->detail->target = links[l];
+        weighing->facts[weighing->count - 1].still_linked = true;
+        weighing->facts[weighing->count - 1].is_parent = links[l] == entry->parent;
+    }
+}
+
+/* What is outside the scope may have ended it. */
+static bool is_lost_to_scope(const struct coroner *coroner, const struct weighing *weighing,
+                             const struct entry *entry)
+{
+    if (scope_kind_of(coroner->scope) == SCOPE_ALL)
+        return false;
+    for (size_t i = 0; i < weighing->count; i++)
+        if (weighing->facts[i].kind == EVIDENCE_UNSEEN)
+            return true;
+    return entry->links.count > LINKS_LOOKED_AT;
+}
+
 static void weigh_links(struct coroner *coroner, ErlNifEnv *env, struct weighing *weighing,
                         const struct entry *entry, const struct exit_facts *facts)
 {
@@ -167,6 +227,21 @@ static void weigh_links(struct coroner *coroner, ErlNifEnv *env, struct weighing
     if (fingerprint_same(facts->reason, (struct fingerprint){.hash = atoms.noproc, .whole = true}))
         suppose_dead(coroner, env, weighing, links, count);
     suppose_remote(coroner, weighing, (enum reason_shape)facts->shape, links, count);
+    if (scope_kind_of(coroner->scope) != SCOPE_ALL)
+        suppose_unseen(coroner, env, weighing, entry, links, count);
+}
+
+/* Of a linked process that died outside the scope its pid is known; else NO_WORD. */
+static struct who unseen_peer(struct coroner *coroner, const struct weighing *weighing, int index)
+{
+    struct who who = {.pid = NO_WORD};
+
+    if (weighing->facts[index].kind != EVIDENCE_UNSEEN)
+        return who;
+    who.pid = weighing->of[index].evidence != NULL ? weighing->of[index].evidence->from
+                                                   : weighing->of[index].detail->target;
+    (void)bystanders_find(coroner->bystanders, &who);
+    return who;
 }
 
 static void weighing_end(struct weighing *weighing)
@@ -195,8 +270,8 @@ static bool evidence_may_be_lost(struct coroner *coroner, const struct entry *en
     return evicted != 0 && entry->links.count > 0 && now - evicted < EVIDENCE_LIFE_NS;
 }
 
-static void fill_candidates(struct record *record, const struct verdict *verdict,
-                            const struct weighing *weighing)
+static void fill_candidates(struct coroner *coroner, struct record *record,
+                            const struct verdict *verdict, const struct weighing *weighing)
 {
     if (verdict->candidates == 0)
         return;
@@ -209,6 +284,8 @@ static void fill_candidates(struct record *record, const struct verdict *verdict
 
         candidate->source = verdict->candidate[c].source;
         if (index < 0)
+            continue;
+        if ((candidate->via = unseen_peer(coroner, weighing, index)).pid != NO_WORD)
             continue;
         candidate->detail = detail_hold(weighing->of[index].detail);
         if (weighing->of[index].peer != NULL) {
@@ -343,6 +420,7 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
     weigh_entry(&weighing, entry);
     weigh_wide(coroner, &weighing, entry, facts.reason);
     weigh_links(coroner, env, &weighing, entry, &facts);
+    facts.evidence_lost = facts.evidence_lost || is_lost_to_scope(coroner, &weighing, entry);
     verdict = attribute(&facts, weighing.facts, weighing.count);
 
     record->source = verdict.source;
@@ -363,8 +441,10 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
     record->age_known = !(entry->flags & ENTRY_SEEDED);
     record->age_us = (now - entry->begun_ns) / 1000;
     record->print = facts.reason;
-    fill_candidates(record, &verdict, &weighing);
+    fill_candidates(coroner, record, &verdict, &weighing);
     if (verdict.evidence >= 0)
+        record->via = unseen_peer(coroner, &weighing, verdict.evidence);
+    if (verdict.evidence >= 0 && record->via.pid == NO_WORD)
         fill_cause(record, &weighing.of[verdict.evidence]);
     if (record->detail == NULL && (record->source == CORONER_SOURCE_NOPROC ||
                                    record->source == CORONER_SOURCE_NOCONNECTION ||
@@ -460,6 +540,11 @@ void on_exited(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NI
     bool is_harmless;
     struct record *record;
 
+    /* Outside the scope, and its flags are not off yet. */
+    if (entry == NULL && scope_kind_of(coroner->scope) != SCOPE_ALL) {
+        (void)scope_left(coroner->scope, pid);
+        return;
+    }
     if (shape == REASON_RPC_REPLY && !is_rpc_worker(coroner, of))
         shape = REASON_OTHER;
     /*

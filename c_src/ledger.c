@@ -491,6 +491,16 @@ void ledger_trap(struct ledger *ledger, term_word pid, bool trapping)
     unlock_shard(shard);
 }
 
+bool ledger_traps(struct ledger *ledger, term_word pid)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    const struct entry *entry = find(shard, pid);
+    bool traps = entry != NULL && (entry->flags & ENTRY_TRAPS);
+
+    unlock_shard(shard);
+    return traps;
+}
+
 bool ledger_evidence(struct ledger *ledger, term_word pid, struct evidence *evidence)
 {
     struct shard *shard = lock_shard(ledger, pid);

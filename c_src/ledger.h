@@ -126,6 +126,9 @@ void ledger_name(struct ledger *ledger, term_word pid, term_word name);
 /** ledger_trap(ledger, pid, trapping): ${pid} called process_flag(trap_exit, ${trapping}). */
 void ledger_trap(struct ledger *ledger, term_word pid, bool trapping);
 
+/** ledger_traps(ledger, pid): whether ${pid} traps exits, as far as is known. */
+bool ledger_traps(struct ledger *ledger, term_word pid);
+
 /**
  * ledger_evidence(ledger, pid, evidence): leaves ${evidence} on ${pid}; it is handed over, also when there is no
  * such process (then it is freed). Of EXIT and RAISE only the newest is kept. Returns whether it was left.

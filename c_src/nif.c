@@ -69,6 +69,8 @@ static void coroner_free(struct coroner *coroner)
     stops_free(coroner->stops);
     supervisors_free(coroner->supervisors);
     remotes_free(coroner->remotes);
+    scope_free(coroner->scope);
+    bystanders_free(coroner->bystanders);
     intern_free(coroner->intern);
     pthread_mutex_destroy(&coroner->lifecycle);
     memory_free(coroner);
@@ -105,10 +107,13 @@ static struct coroner *coroner_new(void)
     coroner->stops = stops_new();
     coroner->supervisors = supervisors_new();
     coroner->remotes = remotes_new();
+    coroner->scope = scope_new();
+    coroner->bystanders = bystanders_new();
     coroner->uplink = uplink_new();
     if (coroner->intern == NULL || coroner->ledger == NULL || coroner->wide == NULL ||
         coroner->journal == NULL || coroner->purge == NULL || coroner->stops == NULL ||
-        coroner->supervisors == NULL || coroner->remotes == NULL || coroner->uplink == NULL) {
+        coroner->supervisors == NULL || coroner->remotes == NULL || coroner->scope == NULL ||
+        coroner->bystanders == NULL || coroner->uplink == NULL) {
         coroner_free(coroner);
         return NULL;
     }
@@ -397,9 +402,106 @@ static ERL_NIF_TERM nif_stop(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     stops_clear(coroner->stops);
     supervisors_clear(coroner->supervisors);
     purge_reset(coroner->purge, NO_WORD, NO_WORD);
+    scope_set(coroner->scope, SCOPE_ALL, NULL, 0, NULL, 0);
+    bystanders_set(coroner->bystanders, NULL, 0);
     journal_reset(coroner->journal, 0);
     pthread_mutex_unlock(&coroner->lifecycle);
     return atoms.ok;
+}
+
+/* Copies up to SCOPE_NAMED atoms of `list`. Returns how many, or SCOPE_NAMED + 1 when it is no list of atoms. */
+static size_t get_atoms(ErlNifEnv *env, ERL_NIF_TERM list, term_word *words)
+{
+    ERL_NIF_TERM head;
+    size_t count = 0;
+
+    while (enif_get_list_cell(env, list, &head, &list)) {
+        if (!enif_is_atom(env, head) || count == SCOPE_NAMED)
+            return SCOPE_NAMED + 1;
+        words[count++] = head;
+    }
+    return count;
+}
+
+/*
+ * scope(all | applications | exclude, Modules, Applications, Settled) -> ok: what is traced. The lists are what is excluded,
+ * SCOPE_NAMED atoms at most; Settled: all who are inside are in the ledger.
+ */
+static ERL_NIF_TERM nif_scope(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct coroner *coroner = coroner_of(env);
+    term_word modules[SCOPE_NAMED], applications[SCOPE_NAMED];
+    size_t module_count = get_atoms(env, argv[1], modules);
+    size_t application_count = get_atoms(env, argv[2], applications);
+
+    (void)argc;
+    if (module_count > SCOPE_NAMED || application_count > SCOPE_NAMED)
+        return enif_make_badarg(env);
+    scope_settle(coroner->scope, false);
+    scope_set(coroner->scope,
+              argv[0] == atoms.exclude        ? SCOPE_EXCLUDE
+              : argv[0] == atoms.applications ? SCOPE_APPLICATIONS
+                                              : SCOPE_ALL,
+              modules, module_count, applications, application_count);
+    scope_settle(coroner->scope, argv[3] == atoms.true_);
+    return atoms.ok;
+}
+
+/* The function {M, F, A} as its number in the intern tables; INTERN_NONE for what is none. */
+static uint32_t get_function(ErlNifEnv *env, struct coroner *coroner, ERL_NIF_TERM term)
+{
+    const ERL_NIF_TERM *mfa;
+    unsigned arity_of_call;
+    int arity;
+
+    if (!enif_get_tuple(env, term, &arity, &mfa) || arity != 3 || !enif_is_atom(env, mfa[0]) ||
+        !enif_is_atom(env, mfa[1]) || !enif_get_uint(env, mfa[2], &arity_of_call))
+        return INTERN_NONE;
+    return intern_function(coroner->intern, (struct function){.module = mfa[0],
+                                                              .name = mfa[1],
+                                                              .arity = arity_of_call});
+}
+
+/* bystanders([{Pid, Name, {M, F, A}}]) -> ok: these registered processes are outside the scope, and no others. */
+static ERL_NIF_TERM nif_bystanders(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct coroner *coroner = coroner_of(env);
+    ERL_NIF_TERM head, tail = argv[0];
+    const ERL_NIF_TERM *of;
+    struct who *who;
+    unsigned length;
+    size_t count = 0;
+    int arity;
+
+    (void)argc;
+    if (!enif_get_list_length(env, argv[0], &length))
+        return enif_make_badarg(env);
+    if (length == 0) {
+        bystanders_set(coroner->bystanders, NULL, 0);
+        return atoms.ok;
+    }
+    if ((who = memory_alloc(length * sizeof(*who))) == NULL)
+        return enif_raise_exception(env, atoms.enomem);
+    while (enif_get_list_cell(env, tail, &head, &tail))
+        if (enif_get_tuple(env, head, &arity, &of) && arity == 3 &&
+            get_pid_word(env, of[0]) != NO_WORD && enif_is_atom(env, of[1]))
+            who[count++] = (struct who){
+                .pid = of[0], .name = of[1], .initial_call = get_function(env, coroner, of[2])};
+    bystanders_set(coroner->bystanders, who, count);
+    return atoms.ok;
+}
+
+/* initial_call(Pid) -> {M, F, A} | undefined: what the ledger has of Pid. */
+static ERL_NIF_TERM nif_initial_call(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct coroner *coroner = coroner_of(env);
+    const struct function *call = intern_function_of(
+        coroner->intern, ledger_who(coroner->ledger, argv[0]).initial_call);
+
+    (void)argc;
+    return call == NULL ? atoms.undefined
+                        : enif_make_tuple3(env, (ERL_NIF_TERM)call->module, (ERL_NIF_TERM)call->name,
+                                           enif_make_uint(env, call->arity));
 }
 
 /* expect(Pids) -> NewPids: enters those that are not known yet; their snapshots are to come. */
@@ -411,8 +513,10 @@ static ERL_NIF_TERM nif_expect(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
 
     (void)argc;
     while (enif_get_list_cell(env, tail, &head, &tail))
-        if (get_pid_word(env, head) != NO_WORD && ledger_expect(coroner->ledger, head, now))
+        if (get_pid_word(env, head) != NO_WORD && ledger_expect(coroner->ledger, head, now)) {
+            (void)scope_left(coroner->scope, head); /* whoever was to leave stays */
             fresh = enif_make_list_cell(env, head, fresh);
+        }
     return fresh;
 }
 
@@ -562,8 +666,10 @@ static ERL_NIF_TERM nif_renew(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
 
     (void)argc;
     while (enif_get_list_cell(env, tail, &head, &tail))
-        if (get_pid_word(env, head) != NO_WORD)
+        if (get_pid_word(env, head) != NO_WORD) {
+            (void)scope_left(coroner->scope, head);
             ledger_renew(coroner->ledger, head, now);
+        }
     return atoms.ok;
 }
 
@@ -574,6 +680,7 @@ static ERL_NIF_TERM nif_drop(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
 
     (void)argc;
     ledger_drop(coroner->ledger, argv[0]);
+    (void)scope_left(coroner->scope, argv[0]);
     supervision_drop(supervisors_gone(coroner->supervisors, argv[0]));
     return atoms.ok;
 }
@@ -949,6 +1056,9 @@ static ErlNifFunc functions[] = {
     {"links", 1, nif_links, 0},
     {"format", 1, nif_format, 0},
     {"fingerprint", 1, nif_fingerprint, 0},
+    {"scope", 4, nif_scope, 0},
+    {"bystanders", 1, nif_bystanders, 0},
+    {"initial_call", 1, nif_initial_call, 0},
 };
 
 ERL_NIF_INIT(coroner_nif, functions, load, NULL, upgrade, unload)

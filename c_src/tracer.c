@@ -33,6 +33,9 @@ ERL_NIF_TERM tracer_enabled(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     /* remove only ever answers trace_status; an event of an earlier start's flags is discarded. */
     if (!is_armed(coroner_of(env), argv[1]))
         return argv[0] == atoms.trace_status ? atoms.remove : atoms.discard;
+    /* One that was born outside the scope: it is asked here before its first step, and the VM takes its flags off. */
+    if (argv[0] == atoms.trace_status && scope_left(coroner_of(env)->scope, argv[2]))
+        return atoms.remove;
     return atoms.trace;
 }
 
@@ -73,11 +76,14 @@ static term_word peer_word(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM
     return remote_pid_of(env, peer, &remote) ? remotes_enter(coroner->remotes, remote) : NO_WORD;
 }
 
-static void on_link_gone(struct coroner *coroner, ERL_NIF_TERM pid, term_word peer)
+static void on_link_gone(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, term_word peer)
 {
     struct record *dead = wide_find(coroner->wide, peer);
+    uint64_t now = monotonic_ns();
 
-    ledger_link_gone(coroner->ledger, pid, peer, monotonic_ns(), dead);
+    ledger_link_gone(coroner->ledger, pid, peer, now, dead);
+    if (dead == NULL && died_outside(coroner, env, peer))
+        on_outside_gone(coroner, pid, peer, now);
     record_drop(dead);
 }
 
@@ -103,7 +109,7 @@ static void on_process_event(struct coroner *coroner, ErlNifEnv *env, const ERL_
     else if (tag == atoms.unlink)
         ledger_unlink(coroner->ledger, pid, peer);
     else if (tag == atoms.getting_unlinked)
-        on_link_gone(coroner, pid, peer);
+        on_link_gone(coroner, env, pid, peer);
 }
 
 ERL_NIF_TERM tracer_trace(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])

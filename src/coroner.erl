@@ -8,7 +8,8 @@
 %% takes to look one record up, but for start and stop, which switch tracing on and off process by process.
 -module(coroner).
 
--export([start/0, start/1, stop/0, why/1, explain/1, recent/1, recent/2, status/0, pause/0, resume/0, sync/1, help/0,
+-export([start/0, start/1, stop/0, why/1, explain/1, recent/1, recent/2, status/0, pause/0, resume/0, scope/0, scope/1,
+         sync/1, help/0,
          is_started/0]).
 
 -export_type([why_error/0]).
@@ -16,7 +17,7 @@
 -define(RECENT_MOST, 1000).
 
 -type why_error() :: alive       % the process lives
-                   | not_seen    % it ended before coroner was started, or never was
+                   | not_seen    % it ended before coroner was started, or outside the scope, or never was
                    | expired     % its record had to make room for newer ones; ask the daemon
                    | other_node  % a process of another node: ask there, or the daemon
                    | not_armed.  % coroner is not started
@@ -94,6 +95,7 @@ why(PidOrName) when is_atom(PidOrName); is_pid(PidOrName) ->
         {normal, InitialCall} -> {ok, coroner_record:normal(PidOrName, InitialCall)};
         not_seen when is_atom(PidOrName) -> by_name(PidOrName);
         alive -> still_alive(PidOrName);
+        not_seen -> not_traced(PidOrName);
         Error -> {error, Error}
     end.
 
@@ -104,6 +106,17 @@ still_alive(Pid) ->
         false ->
             case coroner_nif:why(Pid) of
                 alive -> {error, not_seen};
+                _ -> why(Pid)
+            end
+    end.
+
+%% Outside the scope, or another tool's.
+not_traced(Pid) ->
+    case is_process_alive(Pid) of
+        true -> {error, alive};
+        false ->
+            case coroner_nif:why(Pid) of
+                not_seen -> {error, not_seen};
                 _ -> why(Pid)
             end
     end.
@@ -228,6 +241,30 @@ resume() ->
     catch exit:{noproc, _} -> {error, not_armed}
     end.
 
+%% @doc Which processes are traced.
+-spec scope() -> {ok, coroner_scope:scope()} | {error, not_armed}.
+scope() ->
+    try coroner_server:check() of
+        #{scope := Scope} -> {ok, Scope}
+    catch
+        exit:_ -> {error, not_armed}
+    end.
+
+%% @doc Changes which processes are traced, until coroner is stopped: `all'; #{applications => [Application]}, and what their
+%% processes start; #{exclude => [Spec]}, all but some and but for what those start, a Spec being a registered name, a pid,
+%% {module, Module} of the initial call or {application, Application}. Returns once it is so. Processes outside cost
+%% nothing; how they end is not seen, but when they end others they are named. Idempotent.
+-spec scope(coroner_scope:scope()) -> ok | {error, not_armed | {bad_option, scope, string()}}.
+scope(Scope) ->
+    case coroner_options:check(#{scope => Scope}) of
+        {ok, _} ->
+            try coroner_server:scope(Scope)
+            catch exit:{noproc, _} -> {error, not_armed}
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
 %% @doc Waits until the daemon has acknowledged (that is: committed) all records made so far.
 -spec sync(timeout()) -> ok | {error, timeout | not_armed}.
 sync(Timeout) ->
@@ -266,6 +303,7 @@ help() ->
       "coroner:status()       how it stands: processes, records, losses, the daemon\n"
       "coroner:sync(Ms)       wait until the daemon has all records\n"
       "coroner:pause()        hand the tracer to another tool; coroner:resume() takes it back\n"
+      "coroner:scope(Scope)   trace less: #{applications => [A]}, #{exclude => [Name]}; all\n"
       "coroner:stop()         leave the node as it was\n"
       "\n"
       "While armed, starting and ending a process costs about a microsecond more; a process that is scheduled\n"

@@ -8,20 +8,22 @@
 -type options() :: #{ingest => file:filename_all() | none,
                      memory => pos_integer(),
                      record => default | all | [atom()],
-                     reason_detail => full | class}.
+                     reason_detail => full | class,
+                     scope => coroner_scope:scope()}.
 %% ingest: the daemon's socket; none: records stay in the node.
 %% memory: bytes of records that the node holds at most.
 %% record: which exits make a record: default is all but `normal'; a list names sources and reason classes.
 %% reason_detail: class: of reasons only their class leaves the process that died.
+%% scope: which processes are traced: all, those of some applications, all but some.
 
--define(KEYS, [ingest, memory, record, reason_detail]).
+-define(KEYS, [ingest, memory, record, reason_detail, scope]).
 -define(INGEST, <<"/run/coroner/ingest.sock">>).
 -define(MEMORY, 32 * 1024 * 1024).
 -define(MEMORY_LEAST, 64 * 1024).
 -define(SOCKET_PATH_MAX, 107). % bytes, sun_path of unix(7) without its NUL
 
 -type checked() :: #{ingest := binary() | undefined, memory := pos_integer(),
-                     record := {non_neg_integer(), non_neg_integer(), boolean()}}.
+                     record := {non_neg_integer(), non_neg_integer(), boolean()}, scope := coroner_scope:scope()}.
 
 %% @doc These options and, for those not given, what the application's environment says; checked.
 -spec complete(options()) -> {ok, checked()} | {error, {bad_option, atom(), string()}}.
@@ -34,13 +36,14 @@ complete(Options) ->
 -spec check(options()) -> {ok, checked()} | {error, {bad_option, atom(), string()}}.
 check(Options) ->
     try
-        _ = [throw({bad_option, Key, "there are: ingest, memory, record, reason_detail"})
+        _ = [throw({bad_option, Key, "there are: ingest, memory, record, reason_detail, scope"})
              || Key <- maps:keys(Options),
                 not lists:member(Key, ?KEYS)],
         {Sources, Shapes} = record(maps:get(record, Options, default)),
         {ok, #{ingest => ingest(maps:get(ingest, Options, ?INGEST)),
                memory => memory(maps:get(memory, Options, ?MEMORY)),
-               record => {Sources, Shapes, only_class(maps:get(reason_detail, Options, full))}}}
+               record => {Sources, Shapes, only_class(maps:get(reason_detail, Options, full))},
+               scope => scope(maps:get(scope, Options, all))}}
     catch
         throw:Reason -> {error, Reason}
     end.
@@ -62,6 +65,13 @@ bad_ingest() ->
 
 memory(Bytes) when is_integer(Bytes), Bytes >= ?MEMORY_LEAST, Bytes < 1 bsl 40 -> Bytes;
 memory(_) -> throw({bad_option, memory, "bytes, at least 65536"}).
+
+scope(Scope) ->
+    case coroner_scope:check(Scope) of
+        true -> Scope;
+        false -> throw({bad_option, scope, "all, #{applications => [Application]}, or #{exclude => [Spec]}, where Spec is a "
+                        "registered name, a pid, {module, Module} or {application, Application}; at most 64 of them"})
+    end.
 
 only_class(full) -> false;
 only_class(class) -> true;

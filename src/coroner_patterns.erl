@@ -2,7 +2,7 @@
 %% releases is found out here: which functions there are.
 -module(coroner_patterns).
 
--export([load/0, all/0, flags/0, port_flags/0]).
+-export([load/0, all/0, functions/0, exists/1, flags/0, port_flags/0]).
 
 -export_type([pattern/0]).
 
@@ -27,6 +27,11 @@ port_flags() ->
 -spec load() -> ok.
 load() ->
     lists:foreach(fun code:ensure_loaded/1, ?NEEDED).
+
+%% @doc All functions that may be traced, whatever the scope.
+-spec functions() -> [mfa()].
+functions() ->
+    [{application_master, init, 3}, {application_master, init, 4} | [MFA || {MFA, _} <- all()]].
 
 %% @doc The functions whose calls are traced, as far as this OTP has them.
 -spec all() -> [pattern()].
@@ -87,6 +92,8 @@ all() ->
         erlang:module_loaded(Module),
         exists(MFA)].
 
+%% @doc Whether there is such a function, in a module that is loaded.
+-spec exists(mfa()) -> boolean().
 exists({Module, Name, Arity}) ->
     %% handle_request/2 is not exported, but traced as a local function.
     lists:member({Name, Arity}, Module:module_info(functions))

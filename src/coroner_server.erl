@@ -3,7 +3,7 @@
 -behaviour(gen_server).
 
 -export([start_link/1, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
--export([check/0, pause/0, resume/0, is_armed/0, rearm/0, disarm/0]).
+-export([check/0, pause/0, resume/0, scope/1, is_armed/0, rearm/0, disarm/0]).
 
 -record(state, {options :: coroner_options:options(), % as they were given
                 watch :: coroner_watch:watch(),
@@ -18,7 +18,7 @@ start_link(Options) ->
 
 %% @doc Looks now whether all is traced that should be, and says how it stands.
 -spec check() -> #{trace := term(), gaps := non_neg_integer(), foreign := non_neg_integer(),
-                   snapshot := non_neg_integer(), tracer := session | shared}.
+                   snapshot := non_neg_integer(), tracer := session | shared, scope := coroner_scope:scope()}.
 check() ->
     gen_server:call(?MODULE, check, infinity).
 
@@ -31,6 +31,11 @@ pause() ->
 -spec resume() -> ok | {error, {disarmed, term()}}.
 resume() ->
     gen_server:call(?MODULE, resume, infinity).
+
+%% @doc Changes what is traced. It is checked already.
+-spec scope(coroner_scope:scope()) -> ok.
+scope(Scope) ->
+    gen_server:call(?MODULE, {scope, Scope}, infinity).
 
 %% @doc Arms the node again if it is no more: somebody has unloaded the library.
 -spec rearm() -> ok | {error, term()}.
@@ -71,7 +76,7 @@ arm({error, Reason}, _Given) ->
 arm({ok, Options}, Given) ->
     case start_nif(Options) of
         {ok, Tracer} ->
-            case coroner_watch:start(Tracer) of
+            case coroner_watch:start(Tracer, maps:get(scope, Options)) of
                 {ok, Watch} ->
                     ok = net_kernel:monitor_nodes(true, [{node_type, all}]),
                     ok = coroner_surroundings:take(),
@@ -103,7 +108,7 @@ start_nif(#{ingest := Ingest, memory := Bytes, record := Record}) ->
                       list_to_binary(erlang:system_info(otp_release)), Bytes, Record,
                       whereis(erts_code_purger), whereis(code_server)).
 
--spec handle_call(check | pause | resume | rearm, gen_server:from(), #state{}) ->
+-spec handle_call(check | pause | resume | rearm | {scope, coroner_scope:scope()}, gen_server:from(), #state{}) ->
           {reply, term(), #state{}} | {stop, term(), term(), #state{}}.
 handle_call(check, _From, State) ->
     Watch = coroner_watch:check(State#state.watch),
@@ -113,6 +118,8 @@ handle_call(pause, _From, State) ->
 handle_call(resume, _From, State) ->
     {Result, Watch} = coroner_watch:resume(State#state.watch),
     {reply, Result, State#state{watch = Watch}};
+handle_call({scope, Scope}, _From, #state{options = Options, watch = Watch} = State) ->
+    {reply, ok, State#state{options = Options#{scope => Scope}, watch = coroner_watch:scope(Scope, Watch)}};
 handle_call(rearm, _From, State) ->
     case rearmed(State) of
         {ok, Armed} -> {reply, ok, Armed};

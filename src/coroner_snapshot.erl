@@ -9,7 +9,7 @@
 %% less certainty.
 -module(coroner_snapshot).
 
--export([take/1]).
+-export([take/1, initial_call/1]).
 
 %% A dictionary is copied whole; on OTP 25 one key alone cannot be asked for. On a heap of this many words
 %% that takes some 50 microseconds at most.
@@ -37,6 +37,19 @@ take(Pid) ->
             coroner_nif:seed(Pid, Traps, name(Name), InitialCall, pid_or_undefined(Parent), ProcLib,
                              ancestors(Dictionary)),
             true
+    end.
+
+%% @doc The initial call of a process that proc_lib started, as that has it; undefined where it is not to be had.
+-spec initial_call(pid()) -> mfa() | undefined.
+initial_call(Pid) ->
+    case process_info(Pid, [initial_call, total_heap_size]) of
+        [{initial_call, Call}, {total_heap_size, Words}] ->
+            case lists:keyfind('$initial_call', 1, dictionary(Pid, Call, Words)) of
+                {_, {M, F, A}} when is_atom(M), is_atom(F), is_integer(A) -> {M, F, A};
+                _ -> undefined
+            end;
+        undefined ->
+            undefined
     end.
 
 seed_links(_Pid, [], 0) ->

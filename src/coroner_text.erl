@@ -300,7 +300,7 @@ no_story(PidOrName, Error) ->
                   [PidOrName,
                    case Error of
                        alive -> "is alive";
-                       not_seen -> "was not seen to end: it did so before coroner was started or while it was paused, or never was";
+                       not_seen -> "was not seen to end: it did so before coroner was started, while it was paused or outside its scope, or never was";
                        other_node -> "is a process of another node: ask there, or coronerctl why";
                        expired -> "ended too long ago: its record made room for newer ones; ask coronerctl why";
                        not_armed -> "cannot be told of: coroner is not started, see coroner:start/0"

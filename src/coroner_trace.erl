@@ -5,11 +5,11 @@
 %% is can be asked: nothing is taken that another tool holds.
 -module(coroner_trace).
 
--export([open/1, kind/0, arm/1, lost/1, regain/2, whose/2, trace/2, close/1, disarm/0]).
+-export([open/2, rescope/2, kind/0, arm/1, lost/1, regain/2, whose/2, trace/2, release/2, close/1, disarm/0]).
 
 -export_type([trace/0, what/0, whose/0]).
 
--record(trace, {backend :: module(), handle :: term(), state :: pos_integer(),
+-record(trace, {backend :: module(), handle :: term(), state :: pos_integer(), scope :: coroner_scope:scope(),
                 patterns :: [coroner_patterns:pattern()]}).
 
 -opaque trace() :: #trace{}.
@@ -20,8 +20,16 @@
                | dead  % a process, or a port that is closed
                | gone. % the whole session
 
-%% Makes ready to trace; nothing is traced yet. State is what the callbacks get.
--callback open(State :: pos_integer()) -> Handle :: term().
+%% Makes ready to trace; nothing is traced yet. State is what the callbacks get. Flags are those of a process.
+-callback open(State :: pos_integer(), Flags :: [atom()]) -> Handle :: term().
+%% The same with other flags for processes.
+-callback with_flags([atom()], Handle :: term()) -> Handle :: term().
+%% The flags as a match specification gives them to the process it is evaluated in.
+-callback action_flags(Handle :: term()) -> [term()].
+%% Switches off what is ours of new processes, or of a function.
+-callback clear(new_processes | mfa(), Handle :: term()) -> ok.
+%% Takes our flags off a process. False if there were none.
+-callback release(pid(), Handle :: term()) -> boolean().
 %% Whose it is.
 -callback whose(what(), Handle :: term()) -> whose().
 %% Makes it ours: one that is ours or nobody's. False if it cannot be traced.
@@ -39,11 +47,32 @@
 
 %% @doc Makes ready to trace with this tracer state. What is traced with the result stays traced as long as that is kept,
 %% and no longer.
--spec open(State :: pos_integer()) -> trace().
-open(State) ->
+-spec open(State :: pos_integer(), coroner_scope:scope()) -> trace().
+open(State, Scope) ->
     Backend = backend(),
     ok = coroner_patterns:load(),
-    #trace{backend = Backend, handle = Backend:open(State), state = State, patterns = coroner_patterns:all()}.
+    with_patterns(#trace{backend = Backend, handle = Backend:open(State, flags(Scope)), state = State, scope = Scope,
+                         patterns = []}).
+
+flags(Scope) ->
+    [set_on_spawn || coroner_scope:hands_on(Scope)] ++ coroner_patterns:flags().
+
+with_patterns(#trace{backend = Backend, handle = Handle, scope = Scope} = Trace) ->
+    Trace#trace{patterns = coroner_patterns:all() ++ coroner_scope:masters_pattern(Scope, Backend:action_flags(Handle))}.
+
+%% @doc Changes what is traced of processes to come. Those that there are stay as they are.
+-spec rescope(coroner_scope:scope(), trace()) -> trace().
+rescope(Scope, #trace{backend = Backend, handle = Before, patterns = Old} = Trace) ->
+    Handle = Backend:with_flags(flags(Scope), Before),
+    #trace{patterns = New} = Rescoped = with_patterns(Trace#trace{handle = Handle, scope = Scope}),
+    _ = [set(Pattern, Rescoped) || {MFA, _} = Pattern <- New -- Old, whose(MFA, Trace) =:= ours orelse whose(MFA, Trace) =:= nobodys],
+    _ = [Backend:clear(MFA, Handle) || {MFA, _} <- Old, not lists:keymember(MFA, 1, New)],
+    case {coroner_scope:new_processes(Scope), whose(new_processes, Trace)} of % by the flags they had
+        {false, ours} -> ok = Backend:clear(new_processes, Handle);
+        {true, nobodys} -> _ = set(new_processes, Rescoped);
+        {_, _} -> ok
+    end,
+    Rescoped.
 
 %% The module `trace' is kernel's from OTP 27 on; before that somebody's own may be called so, and is left alone.
 backend() ->
@@ -82,13 +111,13 @@ tracees(Items) ->
 
 %% @doc What of the patterns and the flags of processes and ports to come is not ours, and whose it is.
 -spec lost(trace()) -> [{session | what(), whose()}].
-lost(#trace{patterns = Patterns} = Trace) ->
+lost(#trace{patterns = Patterns, scope = Scope} = Trace) ->
     case whose(new_processes, Trace) of
         gone ->
             [{?SESSION, gone}];
         New ->
-            All = [{new_processes, New}, {new_ports, whose(new_ports, Trace)} |
-                   [{MFA, whose(MFA, Trace)} || {MFA, _} <- Patterns]],
+            All = [{new_processes, New} || coroner_scope:new_processes(Scope)]
+                ++ [{new_ports, whose(new_ports, Trace)} | [{MFA, whose(MFA, Trace)} || {MFA, _} <- Patterns]],
             case [Item || {_, Whose} = Item <- All, Whose =/= ours] of
                 [] -> [{MFA, nobodys} || MFA <- silent(Trace)];
                 Lost -> Lost
@@ -103,8 +132,8 @@ silent(#trace{backend = Backend, patterns = Patterns} = Trace) ->
 
 %% @doc Takes back what is lost and nobody's. Returns what still is not ours.
 -spec regain([{session | what(), whose()}], trace()) -> {trace(), [{session | what(), whose()}]}.
-regain([{?SESSION, gone}], #trace{state = State}) ->
-    Trace = open(State),
+regain([{?SESSION, gone}], #trace{state = State, scope = Scope}) ->
+    Trace = open(State, Scope),
     regain(lost(Trace), Trace);
 regain(Lost, #trace{patterns = Patterns} = Trace) ->
     %% Patterns first: who is born traced shall have its calls seen.
@@ -133,6 +162,19 @@ trace([Tracee | Tracees], Breath, #trace{backend = Backend, handle = Handle} = T
     case Backend:take(Tracee, Handle) of
         true -> trace(Tracees, coroner_sweep:breathe(Breath), Trace);
         false -> [Tracee | trace(Tracees, coroner_sweep:breathe(Breath), Trace)]
+    end.
+
+%% @doc Takes our flags off these processes. Returns those that had any.
+-spec release([pid()], trace()) -> [pid()].
+release(Pids, Trace) ->
+    release(Pids, coroner_sweep:breath(), Trace).
+
+release([], _Breath, _Trace) ->
+    [];
+release([Pid | Pids], Breath, #trace{backend = Backend, handle = Handle} = Trace) ->
+    case Backend:release(Pid, Handle) of
+        true -> [Pid | release(Pids, coroner_sweep:breathe(Breath), Trace)];
+        false -> release(Pids, coroner_sweep:breathe(Breath), Trace)
     end.
 
 %% @doc Takes off all that is ours.

@@ -11,32 +11,41 @@
 -module(coroner_trace_session).
 -behaviour(coroner_trace).
 
--export([open/1, whose/2, set/2, take/2, silent/1, close/1, disarm/0]).
+-export([open/2, with_flags/2, action_flags/1, whose/2, set/2, take/2, clear/2, release/2, silent/1, close/1, disarm/0]).
 
 -define(NAME, coroner).
 
 %% Kept beside the session: OTP 25 has no such module, and what checks calls there shall not look for it.
--type handle() :: {Module :: module(), Session :: term()}.
+-type handle() :: {Module :: module(), Session :: term(), Flags :: [atom()]}.
 
--spec open(State :: pos_integer()) -> handle().
-open(State) ->
+-spec open(State :: pos_integer(), Flags :: [atom()]) -> handle().
+open(State, Flags) ->
     Module = trace,
     %% A session does not load its tracer.
     {module, coroner_nif} = code:ensure_loaded(coroner_nif),
-    {Module, Module:session_create(?NAME, {coroner_nif, State}, [])}.
+    {Module, Module:session_create(?NAME, {coroner_nif, State}, []), Flags}.
+
+-spec with_flags([atom()], handle()) -> handle().
+with_flags(Flags, {Module, Session, _}) ->
+    {Module, Session, Flags}.
+
+%% The tracer is the session's.
+-spec action_flags(handle()) -> [atom()].
+action_flags({_, _, Flags}) ->
+    Flags.
 
 -spec whose(coroner_trace:what(), handle()) -> coroner_trace:whose().
-whose({_, _, _} = MFA, {Module, Session}) ->
+whose({_, _, _} = MFA, {Module, Session, _}) ->
     try Module:info(Session, MFA, meta) of
         {meta, {coroner_nif, _}} -> ours;
         {meta, _} -> nobodys
     catch
         error:badarg -> gone
     end;
-whose(Who, {Module, Session}) ->
+whose(Who, {Module, Session, _} = Handle) ->
     try Module:info(Session, Who, flags) of
         {flags, Flags} ->
-            case flags_of(Who) -- Flags of
+            case flags_of(Who, Handle) -- Flags of
                 [] -> ours;
                 _ -> nobodys
             end;
@@ -45,22 +54,22 @@ whose(Who, {Module, Session}) ->
         error:badarg -> gone
     end.
 
-flags_of(Who) when is_port(Who); Who =:= new_ports -> coroner_patterns:port_flags();
-flags_of(_) -> coroner_patterns:flags().
+flags_of(Who, _) when is_port(Who); Who =:= new_ports -> coroner_patterns:port_flags();
+flags_of(_, {_, _, Flags}) -> Flags.
 
 -spec set(new_processes | new_ports | pid() | port() | coroner_patterns:pattern(), handle()) -> boolean().
-set({MFA, Spec}, {Module, Session}) ->
+set({MFA, Spec}, {Module, Session, _}) ->
     try Module:function(Session, MFA, Spec, [meta]) =:= 1
     catch error:badarg -> false
     end;
-set(Who, {Module, Session}) ->
+set(Who, {Module, Session, _} = Handle) ->
     %% Never `all': it stops the node while the VM walks its table.
     try
         _ = case Who of
-                new_processes -> Module:process(Session, new, true, flags_of(Who));
-                new_ports -> Module:port(Session, new, true, flags_of(Who));
-                _ when is_pid(Who) -> Module:process(Session, Who, true, flags_of(Who));
-                _ when is_port(Who) -> Module:port(Session, Who, true, flags_of(Who))
+                new_processes -> Module:process(Session, new, true, flags_of(Who, Handle));
+                new_ports -> Module:port(Session, new, true, flags_of(Who, Handle));
+                _ when is_pid(Who) -> Module:process(Session, Who, true, flags_of(Who, Handle));
+                _ when is_port(Who) -> Module:port(Session, Who, true, flags_of(Who, Handle))
             end,
         true
     catch
@@ -71,6 +80,29 @@ set(Who, {Module, Session}) ->
 -spec take(pid() | port(), handle()) -> boolean().
 take(Who, Handle) ->
     set(Who, Handle).
+
+-spec clear(new_processes | mfa(), handle()) -> ok.
+clear(new_processes, {Module, Session, _}) ->
+    try Module:process(Session, new, false, [set_on_spawn | coroner_patterns:flags()]) of
+        _ -> ok
+    catch
+        error:badarg -> ok % the session is gone
+    end;
+clear(MFA, {Module, Session, _}) ->
+    try Module:function(Session, MFA, false, [meta]) of
+        _ -> ok
+    catch
+        error:badarg -> ok
+    end.
+
+-spec release(pid(), handle()) -> boolean().
+release(Pid, {Module, Session, _}) ->
+    try
+        {flags, [_ | _]} = Module:info(Session, Pid, flags),
+        1 =:= Module:process(Session, Pid, false, [set_on_spawn | coroner_patterns:flags()])
+    catch
+        error:_ -> false % it has none, has died, or the session is gone
+    end.
 
 %% A call with arguments that it refuses is traced like any other.
 -spec silent([coroner_patterns:pattern()]) -> [mfa()].
@@ -98,7 +130,7 @@ call({erts_internal, purge_module, 2}, No) -> erts_internal:purge_module(No, No)
 call({M, F, A}, No) -> apply(M, F, lists:duplicate(A, No)).
 
 -spec close(handle()) -> ok.
-close({Module, Session}) ->
+close({Module, Session, _}) ->
     _ = Module:session_destroy(Session), % false: somebody has done that
     ok.
 

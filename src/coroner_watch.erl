@@ -15,11 +15,12 @@
 %% 25 of them are for the functions (OTP 25, 27 and 29, medians, on a busy machine).
 -module(coroner_watch).
 
--export([start/1, check/1, pause/1, resume/1, stop/1, close/1, info/1]).
+-export([start/2, check/1, pause/1, resume/1, scope/2, stop/1, close/1, info/1]).
 
 -export_type([watch/0]).
 
 -record(watch, {state :: pos_integer(), % of the tracer
+                scope :: coroner_scope:scope(),
                 trace :: coroner_trace:trace() | undefined, % undefined while paused
                 status = intact :: status(),
                 gaps = 0 :: non_neg_integer(),
@@ -41,18 +42,21 @@
 -define(FOREIGN_SAMPLE, 1000).
 -define(FOREIGN_LOOKS, 10).
 -define(BLIND_MS, 1000).
+-define(PASSES, 8).
 
-%% @doc Traces everything that lives and will: State is what the tracer's callbacks get.
--spec start(State :: pos_integer()) -> {ok, watch()} | {error, term()}.
-start(State) ->
-    Trace = coroner_trace:open(State),
+%% @doc Traces everything in the scope that lives and will: State is what the tracer's callbacks get.
+-spec start(State :: pos_integer(), coroner_scope:scope()) -> {ok, watch()} | {error, term()}.
+start(State, Scope) ->
+    ok = coroner_scope:tell(Scope, false),
+    Trace = coroner_trace:open(State, Scope),
     case coroner_trace:arm(Trace) of
         ok ->
             ok = coroner_nif:blind(infinity),
             ok = take_ports(erlang:ports(), Trace),
-            {Seen, Foreign} = take_all(Trace, fun coroner_nif:expect/1),
+            Watch = take_all(fun coroner_nif:expect/1,
+                             #watch{state = State, scope = Scope, trace = Trace, good_ns = now_ns()}),
             ok = coroner_nif:blind(0),
-            {ok, #watch{state = State, trace = Trace, good_ns = now_ns(), snapshot = Seen, foreign = Foreign}};
+            {ok, Watch#watch{good_ns = now_ns()}};
         {error, Reason} ->
             {error, Reason}
     end.
@@ -66,7 +70,7 @@ check(#watch{trace = Trace} = Watch) ->
     Lost = coroner_trace:lost(Trace),
     case sample(Watch) of
         {[], Sampled} when Lost =:= [], Sampled#watch.status =:= intact ->
-            adopt(Sampled#watch{good_ns = Now});
+            adopt(look_around(Sampled#watch{good_ns = Now}));
         {Robbed, Sampled} ->
             recover(Lost, Robbed, open_gap(reasons(Lost, Robbed), Sampled))
     end.
@@ -83,8 +87,8 @@ pause(#watch{status = Status, trace = Trace} = Watch) ->
 
 %% @doc Takes the tracer back. Where another tool holds it, says so and goes on trying.
 -spec resume(watch()) -> {ok | {error, {disarmed, term()}}, watch()}.
-resume(#watch{status = paused, state = State} = Watch) ->
-    Trace = coroner_trace:open(State),
+resume(#watch{status = paused, state = State, scope = Scope} = Watch) ->
+    Trace = coroner_trace:open(State, Scope),
     Lost = coroner_trace:lost(Trace),
     case recover(Lost, [], Watch#watch{trace = Trace, status = {disarmed, Lost}}) of
         #watch{status = intact} = Resumed -> {ok, Resumed};
@@ -94,6 +98,28 @@ resume(#watch{status = intact} = Watch) ->
     {ok, Watch};
 resume(#watch{status = Status} = Watch) ->
     {{error, Status}, Watch}.
+
+%% @doc From now on this is the scope. Those that come into it are taken as at the start, those that leave it are let go.
+-spec scope(coroner_scope:scope(), watch()) -> watch().
+scope(Scope, #watch{scope = Scope} = Watch) ->
+    Watch;
+scope(Scope, #watch{status = paused} = Watch) ->
+    ok = coroner_scope:tell(Scope, false),
+    Watch#watch{scope = Scope};
+scope(Scope, #watch{trace = Before} = Watch) ->
+    ok = coroner_scope:tell(Scope, false),
+    Trace = coroner_trace:rescope(Scope, Before),
+    Enter = case coroner_scope:hands_on(Scope) of
+                true -> fun(Pids) -> enter_anew(Pids, Trace) end;
+                false -> fun coroner_nif:expect/1
+            end,
+    take_all(Enter, Watch#watch{scope = Scope, trace = Trace}).
+
+%% Those that are traced already lack the flag by which those that they start are.
+enter_anew(Pids, Trace) ->
+    New = coroner_nif:expect(Pids),
+    _ = coroner_trace:trace(Pids -- New, Trace),
+    New.
 
 %% @doc Leaves nothing traced. A gap that goes on ends here.
 -spec stop(watch()) -> ok.
@@ -109,10 +135,10 @@ close(#watch{trace = Trace}) -> coroner_trace:close(Trace).
 
 %% @doc How it stands, for coroner:status/0.
 -spec info(watch()) -> #{trace := status(), gaps := non_neg_integer(), foreign := non_neg_integer(),
-                         snapshot := non_neg_integer(), tracer := session | shared}.
+                         snapshot := non_neg_integer(), tracer := session | shared, scope := coroner_scope:scope()}.
 info(Watch) ->
     #{trace => Watch#watch.status, gaps => Watch#watch.gaps, foreign => length(Watch#watch.foreign),
-      snapshot => Watch#watch.snapshot,
+      snapshot => Watch#watch.snapshot, scope => Watch#watch.scope,
       tracer => coroner_trace:kind()}.
 
 now_ns() ->
@@ -120,22 +146,64 @@ now_ns() ->
 
 %%% Processes
 
-%% Of all processes there are: see take/4.
-take_all(Trace, Enter) ->
-    Pool = coroner_sweep:pool(fun coroner_snapshot:take/1),
-    {After, Foreign} = coroner_sweep:each(fun(Pids, Taken) -> take(Pids, Trace, Enter, Taken) end, {Pool, []}),
-    {coroner_sweep:finish(After), Foreign}.
+%% All processes there are. With a scope of some applications the VM hands the flags on to those that traced processes start;
+%% whom one started that was not traced yet, the next pass finds, and so on. With one that excludes some, those are found then
+%% that were born before it was known of all who is inside.
+take_all(Enter, #watch{scope = Scope} = Watch) ->
+    {Seen, Foreign, _} = pass(Enter, Watch),
+    ok = coroner_scope:tell(Scope, true),
+    Taken = Watch#watch{snapshot = Seen, foreign = Foreign},
+    case Scope of
+        all -> ok = coroner_scope:bystanders(all), Taken;
+        _ -> again(?PASSES, Taken)
+    end.
 
-%% Entered in the ledger, then traced, then asked, so that nothing falls between. Returns how many answered and those that
-%% another tool traces.
-take(Pids, Trace, Enter, {Pool, Foreign}) ->
-    New = Enter(Pids),
-    case coroner_trace:trace(New, Trace) of
-        [] ->
-            {coroner_sweep:give(New, Pool), Foreign};
-        Untraced ->
-            _ = [coroner_nif:forget(Pid) || Pid <- Untraced],
-            {coroner_sweep:give(New -- Untraced, Pool), [Pid || Pid <- Untraced, is_anothers(Pid, Trace)] ++ Foreign}
+again(0, Watch) ->
+    look_around(Watch); % of a storm of births without an end some are left to the watchdog
+again(Passes, #watch{snapshot = Before} = Watch) ->
+    {Seen, Foreign, Changed} = pass(fun coroner_nif:expect/1, Watch),
+    Taken = Watch#watch{snapshot = Before + Seen, foreign = Foreign},
+    case Changed of
+        0 -> look_around(Taken);
+        _ -> again(Passes - 1, Taken)
+    end.
+
+%% Looks at all processes once. Returns how many were asked, those that another tool traces, and how many were taken or let go.
+pass(Enter, #watch{trace = Trace, scope = Scope}) ->
+    Pool = coroner_sweep:pool(fun coroner_snapshot:take/1),
+    {After, Foreign, _, Changed} =
+        coroner_sweep:each(
+          fun(Pids, {Workers, Foreign, Sight, Changed}) ->
+                  {Inside, Outside, Next} = coroner_scope:split(Pids, Sight),
+                  Gone = let_go(Outside, Trace),
+                  New = Enter(Inside),
+                  Untraced = coroner_trace:trace(New, Trace),
+                  _ = [coroner_nif:forget(Pid) || Pid <- Untraced],
+                  Taken = case Untraced of [] -> New; _ -> New -- Untraced end,
+                  {coroner_sweep:give(Taken, Workers), [Pid || Pid <- Untraced, is_anothers(Pid, Trace)] ++ Foreign, Next,
+                   Changed + length(Taken) + Gone}
+          end, {Pool, [], coroner_scope:sight(Scope), 0}),
+    {coroner_sweep:finish(After), Foreign, Changed}.
+
+%% First the flags, then the entry: an event of a process without one would be taken for that of an unknown process.
+let_go(Pids, Trace) ->
+    Released = coroner_trace:release(Pids, Trace),
+    lists:foreach(fun coroner_nif:drop/1, Released),
+    length(Released).
+
+%% What the scope wants from look to look: who has registered an excluded name goes; who is outside with a name is known by
+%% it; and now and then all are looked at.
+look_around(#watch{scope = all} = Watch) ->
+    Watch;
+look_around(#watch{scope = Scope, trace = Trace, looks = Looks} = Watch) ->
+    _ = let_go(coroner_scope:named(Scope) -- [self()], Trace),
+    ok = coroner_scope:bystanders(Scope),
+    case Looks > 0 andalso Looks rem looks_between() =:= 0 of
+        true ->
+            {_, Foreign, _} = pass(fun coroner_nif:expect/1, Watch),
+            Watch#watch{foreign = Foreign};
+        false ->
+            Watch
     end.
 
 %% Which ports there are, coroner_surroundings tells the NIF.
@@ -190,9 +258,7 @@ adopt(#watch{foreign = Foreign, trace = Trace, looks = Looks} = Watch) ->
         false when not IsTime ->
             Watch;
         _ ->
-            {_, Still} = take_all(Trace, fun(Pids) ->
-                                                 coroner_nif:expect([Pid || Pid <- Pids, coroner_trace:whose(Pid, Trace) =/= ours])
-                                         end),
+            {_, Still, _} = pass(fun coroner_nif:expect/1, Watch),
             Watch#watch{foreign = Still}
     end.
 
@@ -225,10 +291,10 @@ recover(Lost, Robbed, #watch{trace = Trace} = Watch) ->
 %% event comes, which needs the entry; so there is a pause between finding and dropping.
 renew(#watch{trace = Trace} = Watch) ->
     ok = take_ports(erlang:ports(), Trace),
-    {Seen, Foreign} = take_all(Trace, fun(Pids) -> ok = coroner_nif:renew(Pids), Pids end),
+    Renewed = take_all(fun(Pids) -> ok = coroner_nif:renew(Pids), Pids end, Watch),
     ok = bury(0),
     ok = coroner_surroundings:take(),
-    Watch#watch{snapshot = Seen, foreign = Foreign, dead = []}.
+    Renewed#watch{dead = []}.
 
 bury(From) ->
     {Next, Members} = coroner_nif:members(From, ?CHUNK),

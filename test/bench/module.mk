@@ -28,3 +28,10 @@ $(OBJ)/test-bench/%.o: test/bench/%.c
 .PHONY: bench-daemon
 bench-daemon: priv/coronerd $(B)/test/bench/daemon_bench
 	@$(B)/test/bench/daemon_bench --daemon priv/coronerd $(DAEMON_BENCH)
+
+# What messages cost inside the scope and outside.
+.PHONY: bench-scope
+bench-scope: all
+	@mkdir -p $(B)/bench
+	@erlc +warnings_as_errors -o $(B)/bench test/bench/scope_bench.erl
+	@erl -noshell -pa $(APP)/ebin $(B)/bench -kernel logger_level critical -eval 'scope_bench:main(), halt().'

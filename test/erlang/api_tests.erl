@@ -202,7 +202,7 @@ explain_none() ->
                   <<"└─ was done and returned"/utf8>>], lines(Normal)),
     ?assertEqual([<<(text(self()))/binary, " is alive">>], lines(self())),
     ?assertEqual([<<"kernel_sup is alive">>], lines(kernel_sup)),
-    NotSeen = <<" was not seen to end: it did so before coroner was started or while it was paused, or never was">>,
+    NotSeen = <<" was not seen to end: it did so before coroner was started, while it was paused or outside its scope, or never was">>,
     ?assertEqual([<<"<0.4711.88>", NotSeen/binary>>], lines(list_to_pid("<0.4711.88>"))),
     ?assertEqual([<<"'no one'", NotSeen/binary>>], lines('no one')),
     ?assertEqual([<<"expired">>, <<"not_armed">>],

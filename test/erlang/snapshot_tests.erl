@@ -327,7 +327,7 @@ foreign() ->
                  1 = erlang:trace(Pid, true, [procs]),
                  armed(#{}, fun() ->
                                     {Foreign, Why} = case coroner_trace:kind() of
-                                                         shared -> {1, not_seen};
+                                                         shared -> {1, alive};
                                                          session -> {0, alive}
                                                      end,
                                     ?assertMatch(#{foreign := Foreign, trace := intact}, coroner:status()),

@@ -30,6 +30,7 @@
 #define KILLER SIGNAL, .is_kill = true, KILL
 #define LINKED .kind = EVIDENCE_LINKED, .still_linked = true
 #define TRAPPED .kind = EVIDENCE_TRAPPED
+#define UNSEEN .kind = EVIDENCE_UNSEEN
 #define EXIT .kind = EVIDENCE_EXIT
 #define RAISE .kind = EVIDENCE_RAISE
 #define AGO(ns) .time_ns = NOW - (ns)
@@ -922,6 +923,73 @@ static void random_evidence_agrees_with_the_rules_restated(void **state)
         assert_true(seen[confidence] > 100); /* or the dice say nothing */
 }
 
+static void what_died_outside_may_have_been_it(void **state)
+{
+    PLAY({.what = "nothing else fits",
+          .exit = {BOOM, .evidence_lost = true},
+          .evidence = {{UNSEEN, .still_linked = true}},
+          .count = 1,
+          INFERRED(LINK, 0)},
+         {.what = "one of two",
+          .exit = {BOOM, .evidence_lost = true},
+          .evidence = {{UNSEEN, .still_linked = true}, {UNSEEN, .still_linked = true}},
+          .count = 2,
+          AMBIGUOUS(LINK, 0),
+          .list = {OF(LINK, 0), OF(LINK, 1)},
+          .listed = 2},
+         {.what = "a kill fits as well, and was seen",
+          .exit = {KILLED, .evidence_lost = true},
+          .evidence = {{UNSEEN, .still_linked = true}, {KILLER, AGO(S)}},
+          .count = 2,
+          AMBIGUOUS(KILL, 1),
+          .list = {OF(KILL, 1), OF(LINK, 0)},
+          .listed = 2},
+         {.what = "killed, and the message went by without a word",
+          .exit = {KILLED, .trapping = true},
+          .evidence = {{UNSEEN, AGO(S)}, {KILLER, AGO(S)}},
+          .count = 2,
+          OBSERVED(KILL, 1)},
+         {.what = "another node's doing comes last",
+          .exit = {BOOM, .evidence_lost = true, .is_distributed = true},
+          .evidence = {{UNSEEN, .still_linked = true}},
+          .count = 1,
+          AMBIGUOUS(LINK, 0),
+          .list = {OF(LINK, 0), OF(REMOTE_SIGNAL, NONE)},
+          .listed = 2},
+         {.what = "it traps: over a link that stands nothing has come",
+          .exit = {BOOM, .trapping = true},
+          .evidence = {{UNSEEN, .still_linked = true}, {EXIT, BOOM, AGO(S)}},
+          .count = 2,
+          OBSERVED(SELF_EXIT, 1)},
+         {.what = "it trapped it, and said the reason itself",
+          .exit = {BOOM, .trapping = true, .evidence_lost = true},
+          .evidence = {{UNSEEN, AGO(S)}, {EXIT, BOOM, AGO(0)}},
+          .count = 2,
+          AMBIGUOUS(SELF_EXIT, 1),
+          .list = {OF(SELF_EXIT, 1), OF(LINK_TRAPPED, 0)},
+          .listed = 2},
+         {.what = "long ago",
+          .exit = {BOOM, .trapping = true},
+          .evidence = {{UNSEEN, AGO(61 * S)}, {EXIT, BOOM, AGO(0)}},
+          .count = 2,
+          OBSERVED(SELF_EXIT, 1)},
+         {.what = "its parent, as the stack shows",
+          .exit = {BOOM, .trapping = true, .evidence_lost = true},
+          .evidence = {{UNSEEN, .is_parent = true, AGO(S)}, {UNSEEN, AGO(S)}, {RAISE, BOOM, .from_parent = true, AGO(0)}},
+          .count = 3,
+          INFERRED(LINK_TRAPPED, 0)},
+         {.what = "it was done",
+          .exit = {NORMAL, .evidence_lost = true},
+          .evidence = {{UNSEEN, .still_linked = true}, {UNSEEN, AGO(S)}},
+          .count = 2,
+          OBSERVED(NORMAL, NONE)},
+         {.what = "its heap",
+          .exit = {KILLED, .evidence_lost = true},
+          .evidence = {{UNSEEN, .still_linked = true}, {.kind = EVIDENCE_HEAP, AGO(S)}},
+          .count = 2,
+          OBSERVED(MAX_HEAP_SIZE, 1)});
+}
+
 /* However much evidence there is, nothing is read or written out of bounds. */
 static void any_amount_of_evidence(void **state)
 {
@@ -957,6 +1025,7 @@ int main(void)
         TEST(what_a_fuzzer_found),
         TEST(what_the_shape_alone_tells),
         TEST(random_evidence_agrees_with_the_rules_restated),
+        TEST(what_died_outside_may_have_been_it),
         TEST(any_amount_of_evidence),
     };
 
