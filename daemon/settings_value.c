@@ -357,7 +357,7 @@ bool value_is_list(enum value_kind kind)
 int value_set(const struct value_type *type, const char *text, void *value,
               char why[VALUE_WHY_SIZE])
 {
-    uint64_t number;
+    uint64_t number = 0;
 
     switch (type->kind) {
     case VALUE_PATH:
