@@ -1,7 +1,7 @@
 # What tests coronerd. Included by daemon/module.mk.
 
 DAEMON_TESTS := test_daemon_frame test_daemon_record test_daemon_text test_daemon_query test_daemon_store \
-	test_daemon_settings test_daemon_access
+	test_daemon_settings test_daemon_access test_daemon_fold test_daemon_render
 
 $(SAN)/test/%: $(SAN)/test/%.o $(DAEMON_SAN_OBJECTS)
 	@mkdir -p $(@D)
@@ -27,3 +27,11 @@ $(OBJ)/test-daemon/%.o: test/c/%.c
 test-daemon: priv/coronerd $(SAN)/coronerd $(DAEMON_TESTS:%=$(SAN)/test/%) $(DAEMON_TESTS:%=$(B)/test/daemon/%)
 	@/usr/bin/python3 test/e2e/daemon_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd \
 		$(DAEMON_TESTS:%=--unit $(SAN)/test/%) $(DAEMON_TESTS:%=--valgrind $(B)/test/daemon/%)
+
+# Sinks, and the real programs behind them: rsyslog, a NATS server. SINKS="nats_killed" runs only some.
+.PHONY: test-sinks test-pipelines
+test-sinks: priv/coronerd $(SAN)/coronerd
+	@/usr/bin/python3 test/e2e/sink_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(SINKS)
+
+test-pipelines: priv/coronerd $(SAN)/coronerd
+	@/usr/bin/python3 test/e2e/pipeline_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(SINKS)

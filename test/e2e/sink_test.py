@@ -289,6 +289,130 @@ def test_renderings_in_files(s):
                 check(file.read() == whole, "not what it was", form, part)
 
 
+# The types that the Elastic Common Schema 8.11 gives to the fields that are used.
+KEYWORD, LONG, DATE, KEYWORDS = str, int, "date", "keywords"
+ECS = {
+    "@timestamp": DATE, "message": str, "ecs.version": KEYWORD, "log.level": KEYWORD, "log.logger": KEYWORD,
+    "event.id": KEYWORD, "event.kind": KEYWORD, "event.category": KEYWORDS, "event.type": KEYWORDS,
+    "event.action": KEYWORD, "event.dataset": KEYWORD, "event.reason": KEYWORD, "event.code": KEYWORD,
+    "event.outcome": KEYWORD, "event.sequence": LONG, "event.provider": KEYWORD,
+    "error.type": KEYWORD, "error.message": str, "error.stack_trace": str,
+    "host.name": KEYWORD, "host.hostname": KEYWORD, "process.pid": LONG, "process.entity_id": KEYWORD,
+    "service.node.name": KEYWORD, "service.type": KEYWORD,
+}
+ECS_VALUES = {
+    "event.kind": {"event"}, "event.category": {"process"}, "event.type": {"end", "info"},
+    "event.outcome": {"success", "failure", "unknown"}, "log.level": {"info", "warning", "error"},
+}
+
+
+def flat(value, prefix=""):
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from flat(item, prefix + key + ".")
+        else:
+            yield prefix + key, item
+
+
+def check_ecs(line):
+    record = json.loads(line)
+    own = dict(flat(record.pop("erlang")))
+    for field, item in flat(record):
+        check(field in ECS, "no field of ECS", field)
+        kind = ECS[field]
+        if kind is DATE:
+            check(len(item) == 30 and item.endswith("Z"), field, item)
+        elif kind is KEYWORDS:
+            check(isinstance(item, list) and all(isinstance(one, str) for one in item), field, item)
+        else:
+            check(type(item) is kind, field, item)
+        values = set(item) if isinstance(item, list) else {item}
+        check(values <= ECS_VALUES.get(field, values), field, item)
+    check(all(not isinstance(item, int) or abs(item) < 2 ** 53 for item in own.values()))
+    check(own.get("process.pid") is None or own["process.pid"].startswith("<"), own)
+    return record
+
+
+ANY = {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": False, "properties": {
+    "stringValue": {"type": "string"}, "boolValue": {"type": "boolean"}, "doubleValue": {"type": "number"},
+    "intValue": {"type": "string", "pattern": "^-?[0-9]{1,19}$"},
+    "arrayValue": {"type": "object", "required": ["values"], "additionalProperties": False,
+                   "properties": {"values": {"type": "array", "items": {"$ref": "#/definitions/any"}}}}}}
+KEYS = {"type": "array", "items": {
+    "type": "object", "required": ["key", "value"], "additionalProperties": False,
+    "properties": {"key": {"type": "string", "minLength": 1}, "value": {"$ref": "#/definitions/any"}}}}
+NANOSECONDS = {"type": "string", "pattern": "^[0-9]{19}$"}
+# opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest in its JSON mapping, as far as it is used.
+OTLP = jsonschema.Draft7Validator({
+    "definitions": {"any": ANY},
+    "type": "object", "required": ["resourceLogs"], "additionalProperties": False,
+    "properties": {"resourceLogs": {"type": "array", "minItems": 1, "maxItems": 1, "items": {
+        "type": "object", "required": ["resource", "scopeLogs"], "additionalProperties": False, "properties": {
+            "resource": {"type": "object", "additionalProperties": False, "properties": {"attributes": KEYS}},
+            "scopeLogs": {"type": "array", "minItems": 1, "maxItems": 1, "items": {
+                "type": "object", "additionalProperties": False, "properties": {
+                    "scope": {"type": "object", "properties": {"name": {"const": "coroner"}}},
+                    "logRecords": {"type": "array", "minItems": 1, "maxItems": 1, "items": {
+                        "type": "object", "additionalProperties": False,
+                        "required": ["timeUnixNano", "severityNumber", "severityText", "body", "attributes"],
+                        "properties": {
+                            "timeUnixNano": NANOSECONDS, "observedTimeUnixNano": NANOSECONDS,
+                            "severityNumber": {"enum": [9, 13, 17]}, "severityText": {"type": "string"},
+                            "eventName": {"type": "string"}, "body": {"$ref": "#/definitions/any"},
+                            "attributes": KEYS}}}}}}}}}}})
+
+
+def check_otlp(line):
+    """Returns the attributes of the resource and of the record."""
+    OTLP.validate(json.loads(line))
+    logs = json.loads(line)["resourceLogs"][0]
+    result = []
+    for attributes in (logs["resource"]["attributes"], logs["scopeLogs"][0]["logRecords"][0]["attributes"]):
+        keys = [attribute["key"] for attribute in attributes]
+        equal(len(keys), len(set(keys)), "a key stands twice")
+        result.append({attribute["key"]: attribute["value"] for attribute in attributes})
+    check("process.pid" not in result[0] or "intValue" in result[0]["process.pid"])
+    check("process.pid" not in result[1], "the pid of an Erlang process")
+    return result
+
+
+@test
+def test_renderings(s):
+    """Whatever a record holds, every line is what Elasticsearch and OpenTelemetry expect."""
+    forms = ("native", "ecs", "otlp")
+    daemon = s.start(*config(s, *[{"name": form, "type": "file", "path": s.path(form), "format": form, "fold": "on",
+                                   "fold_first": 3} for form in forms]), out=None)
+    node = FakeNode(daemon.ingest)
+    for source in ("kill", "self_error", "link", "supervisor_shutdown", "unknown", "normal"):
+        for name, reason in ((None, "x"), ("n\u00e4me", "\"\n\u2028\\"), ("y" * 255, "r" * 3500)):
+            node.make(exit_record("<0.%d.0>" % node.made, source=source, name=name, reason=reason,
+                                  origin={"pid": "<0.1.0>", "module": "m", "timeout_ms": 5000}))
+    node.make({"severity": "warning", "message": "m", "gap": {"from": 1700000000000000000, "why": "x"}}, kind=1)
+    cascade(node, 10)
+    send(daemon, 0, node)
+    for form in forms:
+        until_sink(daemon, form, caught_up)
+    daemon.stop()
+    lines = {}
+    for form in forms:
+        with open(s.path(form), "rb") as file:
+            lines[form] = file.readlines()
+    equal([len(lines[form]) for form in forms], [23] * 3)
+    for native, ecs, otlp in zip(*lines.values()):
+        record = json.loads(native)
+        rendered = check_ecs(ecs)
+        resource, attributes = check_otlp(otlp)
+        equal(rendered["event"]["id"], record["id"])
+        equal(attributes["log.record.uid"], {"stringValue": record["id"]})
+        equal(rendered["@timestamp"], record["time"])
+        equal(rendered["process"]["pid"], os.getpid())
+        equal(resource["process.pid"], {"intValue": str(os.getpid())})
+        equal(rendered["message"], record["message"])
+        nanoseconds = json.loads(otlp)["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]["timeUnixNano"]
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(nanoseconds) // 10 ** 9))
+        equal("%s.%sZ" % (seconds, nanoseconds[-9:]), record["time"])
+
+
 # ---- commands ---------------------------------------------------------------------------------------
 
 
