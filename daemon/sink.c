@@ -66,6 +66,7 @@ struct sink {
     struct sink_news fresh;
     struct sink_numbers numbers;
     int64_t shown_oldest_ns;
+    int64_t shown_handed;
 };
 
 static int64_t monotonic_ms(void)
@@ -325,6 +326,7 @@ static void go_back(struct sink *sink)
 {
     batch_empty(&sink->batch);
     sink->native.length = 0;
+    sink->confirm_at = 0;
     sink->read_row = sink->handed = sink->safe;
     sink->batch.safe = sink->safe;
     sink->oldest_ns = 0;
@@ -364,8 +366,7 @@ static void publish(struct sink *sink, uint64_t lines, uint64_t bytes)
     sink->numbers.lines += lines;
     sink->numbers.bytes += bytes;
     sink->numbers.folded = sink->fold != NULL ? fold_folded(sink->fold) : 0;
-    sink->numbers.behind_rows =
-        sink->head > sink->handed ? (uint64_t)(sink->head - sink->handed) : 0;
+    sink->shown_handed = sink->handed;
     sink->numbers.unsafe_rows = (uint64_t)(sink->handed - sink->safe);
     sink->shown_oldest_ns = sink->oldest_ns;
     pthread_mutex_unlock(&sink->lock);
@@ -461,7 +462,8 @@ static void confirm(struct sink *sink)
     int64_t safe = sink->safe;
     bool full = sink->full;
 
-    sink->confirm_at = 0;
+    /* Again, if it is not all safe by then. */
+    sink->confirm_at = sink->now_ms + sink->driver->confirm_ms;
     if (!judge(sink, sink->driver->confirm(sink->state, sink->handed, &safe, why), why))
         return;
     sink->full = full;
@@ -473,6 +475,8 @@ static void confirm(struct sink *sink)
         sink->safe = safe;
         note_safe(sink);
     }
+    if (sink->handed == sink->safe)
+        sink->confirm_at = 0;
     publish(sink, 0, 0);
 }
 
@@ -798,8 +802,8 @@ struct sink_numbers sink_numbers(struct sink *sink)
     pthread_mutex_lock(&sink->lock);
     numbers = sink->numbers;
     oldest = sink->shown_oldest_ns;
-    if (sink->new_head > sink->head)
-        numbers.behind_rows += (uint64_t)(sink->new_head - sink->head);
+    if (sink->new_head > sink->shown_handed)
+        numbers.behind_rows = (uint64_t)(sink->new_head - sink->shown_handed);
     pthread_mutex_unlock(&sink->lock);
     if (numbers.behind_rows > 0 && oldest > 0 && oldest < now)
         numbers.behind_seconds = (uint64_t)((now - oldest) / 1000000000);

@@ -1,6 +1,8 @@
 # What tests coronerd. Included by daemon/module.mk.
 
 DAEMON_TESTS := $(patsubst test/c/%.c,%,$(wildcard test/c/test_daemon_*.c))
+DAEMON_TESTS := test_daemon_frame test_daemon_record test_daemon_text test_daemon_query test_daemon_store \
+	test_daemon_settings test_daemon_access test_daemon_fold test_daemon_render
 
 $(SAN)/test/%: $(SAN)/test/%.o $(DAEMON_SAN_OBJECTS)
 	@mkdir -p $(@D)
@@ -40,3 +42,11 @@ test-service: all $(SAN)/coronerd
 .PHONY: test-package
 test-package: all $(SAN)/coronerd
 	@/usr/bin/python3 test/e2e/package_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(E2E)
+
+# Sinks, and the real programs behind them: rsyslog, a NATS server. SINKS="nats_killed" runs only some.
+.PHONY: test-sinks test-pipelines
+test-sinks: priv/coronerd $(SAN)/coronerd
+	@/usr/bin/python3 test/e2e/sink_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(SINKS)
+
+test-pipelines: priv/coronerd $(SAN)/coronerd
+	@/usr/bin/python3 test/e2e/pipeline_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(SINKS)
