@@ -7,3 +7,10 @@ NODE_TEST_DRIVER := $(B)/test/ebin/driver.beam $(B)/test/ebin/reason_tests.beam 
 .PHONY: test-e2e
 test-e2e: all $(SAN)/coronerd $(NODE_TEST_DRIVER)
 	@/usr/bin/python3 test/e2e/node_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(E2E)
+
+# Whatever is killed, fills up, fails or is slow: a little of it, and (`make faults`) as much as it takes to know.
+# FAULT="full_disk" runs only some.
+.PHONY: test-faults faults
+test-faults faults: all $(SAN)/coronerd $(NODE_TEST_DRIVER)
+	@/usr/bin/python3 test/e2e/fault_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd \
+		$(if $(filter faults,$@),--long) $(FAULT)

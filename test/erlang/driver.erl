@@ -1,8 +1,8 @@
 %% What test/e2e/real_node.py tells a node to do: expressions in lines on stdin, their values as JSON in lines on
-%% stdout. Nothing in here waits for time to pass.
+%% stdout. Nothing in here waits for time to pass, but steady/2, which is about a rate.
 -module(driver).
 
--export([main/0, sync/0, until/1, crash/1, storm/1, storm/2, in_storms/1, reasons/0, hostile/0, chain/1]).
+-export([main/0, sync/0, until/1, crash/1, storm/1, storm/2, steady/2, in_storms/1, reasons/0, hostile/0, chain/1]).
 
 %% @doc Evaluates a line, answers with a line, until stdin ends: then the test has, and the node ends too.
 -spec main() -> no_return().
@@ -103,6 +103,23 @@ storm(Count, Number, Mark) ->
             _ = [receive {'DOWN', Monitor, process, _, _} -> ok end || Monitor <- Monitors],
             storm(Count, Number + Group, Mark)
     end.
+
+%% @doc So many exits a second, for so many seconds; says in a line after each group of them how many the node has made
+%% and how many of these the daemon has not acknowledged. Returns how many exits there were.
+steady(PerSecond, Seconds) ->
+    Group = PerSecond div 100,
+    steady(Group, 0, Seconds * 100, erlang:monotonic_time(millisecond)).
+
+steady(Group, Ticks, Ticks, _) ->
+    Group * Ticks;
+steady(Group, Tick, Ticks, Begin) ->
+    Monitors = [monitored(N) || N <- lists:seq(1, Group)],
+    _ = [receive {'DOWN', Monitor, process, _, _} -> ok end || Monitor <- Monitors],
+    #{made := Made, unacknowledged := Unacknowledged} = coroner:status(),
+    io:format("made ~b unacknowledged ~b~n", [Made, Unacknowledged]),
+    Timer = erlang:start_timer(Begin + 10 * (Tick + 1), self(), tick, [{abs, true}]),
+    receive {timeout, Timer, tick} -> ok end,
+    steady(Group, Tick + 1, Ticks, Begin).
 
 monitored(Number) ->
     {Pid, Monitor} = spawn_monitor(fun() -> die(Number rem 5, Number) end),
