@@ -79,8 +79,8 @@ static void on_commit(void *cookie, int64_t head)
         sink_head(sinks->sinks[i], head);
 }
 
-static int start_one(struct sinks *sinks, const struct settings *settings,
-                     const struct sink_settings *one, struct store *store, char *why)
+static int start_one(struct sinks *sinks, const struct sink_settings *one, struct store *store,
+                     char *why)
 {
     struct store_reader *reader = store_reader_open(store, why);
     struct sink *sink;
@@ -112,7 +112,7 @@ struct sinks *sinks_new(uv_loop_t *loop, const struct settings *settings, struct
     }
     sinks->news.data = sinks;
     for (size_t i = 0; i < settings->sink_count; i++) {
-        *exit_code = start_one(sinks, settings, &settings->sinks[i], store, why);
+        *exit_code = start_one(sinks, &settings->sinks[i], store, why);
         if (*exit_code != EX_OK) {
             sinks_close(sinks);
             return NULL;

@@ -1,8 +1,6 @@
 # What tests coronerd. Included by daemon/module.mk.
 
 DAEMON_TESTS := $(patsubst test/c/%.c,%,$(wildcard test/c/test_daemon_*.c))
-DAEMON_TESTS := test_daemon_frame test_daemon_record test_daemon_text test_daemon_query test_daemon_store \
-	test_daemon_settings test_daemon_access test_daemon_fold test_daemon_render
 
 $(SAN)/test/%: $(SAN)/test/%.o $(DAEMON_SAN_OBJECTS)
 	@mkdir -p $(@D)
