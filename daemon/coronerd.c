@@ -179,6 +179,7 @@ static void read_settings_again(struct daemon *daemon)
     permit(daemon->ingest_endpoint, &daemon->settings->ingest);
     permit(daemon->query_endpoint, &daemon->settings->query);
     query_deadline(daemon->query, daemon->settings->query_deadline_ms);
+    store_limit(daemon->store, &daemon->settings->store);
 }
 
 static void reload(struct daemon *daemon)

@@ -5,7 +5,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "http_address.h"
 #include "options.h"
 #include "version.h"
 
@@ -45,8 +44,6 @@ static const char *default_config(void)
 
 static int check_arguments(int argc, char **argv, const struct settings_flags *flags)
 {
-    char why[ENDPOINT_WHY_SIZE];
-
     if (optind < argc) {
         fprintf(stderr, "coronerd: there is no argument '%s'. Try 'coronerd --help'.\n",
                 argv[optind]);
@@ -55,10 +52,6 @@ static int check_arguments(int argc, char **argv, const struct settings_flags *f
     if (flags->listen != NULL && flags->query != NULL && strcmp(flags->listen, flags->query) == 0) {
         fprintf(stderr, "coronerd: --listen and --query name the same socket '%s'.\n",
                 flags->listen);
-        return EX_USAGE;
-    }
-    if (flags->http != NULL && http_address_check(flags->http, why) != 0) {
-        fprintf(stderr, "coronerd: --http %s\n", why);
         return EX_USAGE;
     }
     return -1;

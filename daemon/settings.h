@@ -88,7 +88,7 @@ struct settings_flags {
     const char *query;  /* the path of the query socket */
     const char *store;  /* the path of the store */
     const char *out;    /* a file, or "-" for stdout: the sink named "out" */
-    const char *http;   /* where HTTP is served */
+    const char *http;   /* an address, checked by settings_parse */
 };
 
 /*

@@ -124,15 +124,15 @@ static int read_time(const struct value_type *type, const char *text, uint64_t u
     return 0;
 }
 
-static int set_count(const struct value_type *type, const char *text, unsigned *value, char *why)
+static int set_number(const struct value_type *type, const char *text, uint64_t *value, char *why)
 {
     const char *end;
     uint64_t count;
 
-    if (!read_number(text, UINT32_MAX, &count, &end) || *end != '\0' || count < type->least ||
+    if (!read_number(text, UINT64_MAX >> 1, &count, &end) || *end != '\0' || count < type->least ||
         count > type->most)
         return fail(why, "'%s' is not a number from %llu to %llu", text, type->least, type->most);
-    *value = (unsigned)count;
+    *value = count;
     return 0;
 }
 
@@ -381,7 +381,12 @@ int value_set(const struct value_type *type, const char *text, void *value,
         *(unsigned *)value = (unsigned)number;
         return 0;
     case VALUE_COUNT:
-        return set_count(type, text, value, why);
+        if (set_number(type, text, &number, why) != 0)
+            return -1;
+        *(unsigned *)value = (unsigned)number;
+        return 0;
+    case VALUE_NUMBER:
+        return set_number(type, text, value, why);
     case VALUE_SWITCH:
         return set_switch(text, value, why);
     case VALUE_MODE:
@@ -457,6 +462,9 @@ void value_print(const struct value_type *type, const void *value, FILE *out)
     case VALUE_COUNT:
         fprintf(out, "%u", *(const unsigned *)value);
         break;
+    case VALUE_NUMBER:
+        fprintf(out, "%" PRIu64, *(const uint64_t *)value);
+        break;
     case VALUE_SWITCH:
         fputs(*(const bool *)value ? "on" : "off", out);
         break;
@@ -494,6 +502,7 @@ static size_t size_of(enum value_kind kind)
         return sizeof(char *);
     case VALUE_SIZE:
     case VALUE_AGE:
+    case VALUE_NUMBER:
         return sizeof(uint64_t);
     case VALUE_SECONDS:
     case VALUE_MILLISECONDS:

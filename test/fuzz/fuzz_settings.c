@@ -13,7 +13,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const struct settings_flags no_flags = {NULL, NULL, NULL, NULL};
+static const struct settings_flags no_flags = {.out = NULL};
 
 /* The users and groups of this host are none of its business. */
 struct passwd *getpwnam(const char *name)
