@@ -37,7 +37,8 @@ struct connection {
     struct hello *hello; /* NULL before the HELLO */
     bool welcomed;       /* the HELLO is acknowledged */
     bool said_bye;
-    bool ended; /* nothing more comes; what came is still to be acknowledged */
+    uint64_t last_seq; /* of the records that came here */
+    bool ended;        /* nothing more comes; what came is still to be acknowledged */
     bool paused;
     bool closing;
     bool closed;
@@ -195,8 +196,10 @@ static void on_change_done(struct change *change)
     connection->pending -= size;
     ingest->pending -= size;
     connection->changes--;
-    if (change->refused) {
+    if (change->refusal == STORE_FOREIGN_INCARNATION) {
         refuse(connection, "incarnation %s belongs to another user", change->hello->incarnation);
+    } else if (change->refusal == STORE_FOREIGN_NAME) {
+        refuse(connection, "the node's name %.64s belongs to another user", change->hello->name);
     } else {
         connection->ack = change->committed;
         connection->ack_due = true;
@@ -214,6 +217,7 @@ static void submit(struct connection *connection, struct change *change)
     size_t size = size_of(change);
 
     change->hello = connection->hello;
+    change->uid = connection->peer.uid;
     change->done = on_change_done;
     change->cookie = connection;
     connection->pending += size;
@@ -265,7 +269,6 @@ static void on_hello(struct connection *connection, struct frame *frame)
              connection->hello->made, connection->hello->first_held);
     change = memory_zeroed(sizeof(*change));
     change->type = CHANGE_HELLO;
-    change->uid = connection->peer.uid;
     submit(connection, change);
 }
 
@@ -276,6 +279,13 @@ static void on_record(struct connection *connection, struct frame *frame)
     struct change *change;
     enum record_fit fit;
 
+    /* What is not above the last one would pass for a record that came before, and be lost. */
+    if (frame->seq <= connection->last_seq) {
+        refuse(connection, "sequence number %" PRIu64 " after %" PRIu64 " (they rise)", frame->seq,
+               connection->last_seq);
+        return;
+    }
+    connection->last_seq = frame->seq;
     record = record_make(frame, connection->hello, &fit, why);
     if (record == NULL) {
         refuse(connection, "%s (sequence number %" PRIu64 ")", why, frame->seq);

@@ -26,10 +26,10 @@
     X(confidence, "exit", "confidence")                                                            \
     X(origin_source, "origin", "source")                                                           \
     X(origin_pid, "origin", "pid")                                                                 \
-    X(origin_id, "origin", "id")                                                                   \
     X(origin_module, "origin", "module")                                                           \
     X(origin_by, "origin", "by")                                                                   \
-    X(origin_by_name, "origin", "by_name")
+    X(origin_by_name, "origin", "by_name")                                                         \
+    X(origin_id, "origin", "id")
 
 enum record_column {
 #define X(column, section, key) RECORD_COLUMN_##column,

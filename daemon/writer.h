@@ -12,7 +12,7 @@
 
 #include "store.h"
 
-#define WRITER_BATCH_MAX 1000
+#define WRITER_BATCH_MAX 4096
 
 struct writer;
 
