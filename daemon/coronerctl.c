@@ -15,7 +15,9 @@
 #include "ctl.h"
 #include "ctl_ask.h"
 #include "ctl_attach.h"
+#include "ctl_cascade.h"
 #include "ctl_cookie.h"
+#include "ctl_count.h"
 #include "ctl_status.h"
 #include "ctl_where.h"
 #include "version.h"
@@ -33,7 +35,11 @@ enum option_id {
     OPTION_SINCE,
     OPTION_UNTIL,
     OPTION_ORDER,
-    OPTION_LIMIT
+    OPTION_LIMIT,
+    OPTION_BY,
+    OPTION_BUCKET,
+    OPTION_NODES,
+    OPTION_WATCH
 };
 
 #define BIT(id) (1u << ((id)-OPTION_QUERY))
@@ -58,7 +64,11 @@ static const struct {
      "records from this time on: -10m, -1h, -2d, or 2026-11-23T15:46:33Z"},
     {OPTION_UNTIL, "until", "T", "records before this time"},
     {OPTION_ORDER, "order", "O", "desc, newest first, or asc, oldest first"},
-    {OPTION_LIMIT, "limit", "N", "no more than so many records (100)"},
+    {OPTION_LIMIT, "limit", "N", "no more than so many records (100) or lines"},
+    {OPTION_BY, "by", "F[,F]", "count by this field, or by these two"},
+    {OPTION_BUCKET, "bucket", "T", "count by spans of time: 30s, 1m, 1h, 1d"},
+    {OPTION_NODES, "nodes", "N", "draw so many of those who died (20)"},
+    {OPTION_WATCH, "watch", NULL, "again every 2 seconds, until interrupted"},
 };
 
 #define OPTION_COUNT (sizeof(options_table) / sizeof(options_table[0]))
@@ -86,6 +96,26 @@ static const struct command {
          BIT(OPTION_LIMIT),
      "print the exits that fit",
      "Prints a line for each exit that is kept and fits all conditions.\n", ctl_query},
+    {"tree", "PID|NAME|ID", 1, 1, BIT(OPTION_NODE) | BIT(OPTION_NODES),
+     "tell who died of the same cause",
+     "Tells the cascade that an exit is of as one story: how it began, how many died of it, by "
+     "what\n"
+     "they ran and how far from the origin, and draws the first of them. ID is that of a record.\n",
+     ctl_cascade},
+    {"top", "[FIELD=VALUE ...]", 0, -1,
+     BIT(OPTION_NODE) | BIT(OPTION_SINCE) | BIT(OPTION_UNTIL) | BIT(OPTION_BY) | BIT(OPTION_WATCH),
+     "tell who kills most, who dies most, and of what",
+     "Prints the killers, victims and sources that come most often in the last hour, or since\n"
+     "--since; with --by those of one field.\n",
+     ctl_top},
+    {"count", "[FIELD=VALUE ...]", 0, -1,
+     BIT(OPTION_NODE) | BIT(OPTION_SINCE) | BIT(OPTION_UNTIL) | BIT(OPTION_LIMIT) | BIT(OPTION_BY) |
+         BIT(OPTION_BUCKET),
+     "count the exits that fit",
+     "Prints how many exits fit, or how many of each value of --by and each span of --bucket, as "
+     "in\n"
+     "coronerctl count --by exit.source --bucket 1m --since -1h\n",
+     ctl_count},
     {"status", "", 0, 0, 0, "tell how coronerd is, and which nodes send to it",
      "Prints what coronerd says of itself, and for each node how many records it made, how many "
      "of\n"
@@ -286,6 +316,18 @@ static enum ctl_exit read_options(int argc, char **argv, struct ctl_options *opt
             break;
         case OPTION_LIMIT:
             options->limit = optarg;
+            break;
+        case OPTION_BY:
+            options->by = optarg;
+            break;
+        case OPTION_BUCKET:
+            options->bucket = optarg;
+            break;
+        case OPTION_NODES:
+            options->nodes = optarg;
+            break;
+        case OPTION_WATCH:
+            options->watch = true;
             break;
         case ':':
             CTL_COMPLAIN("the option ", argv[optind - 1], " needs a value");

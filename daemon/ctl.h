@@ -35,6 +35,10 @@ struct ctl_options {
     const char *until;       /* before this time */
     const char *order;       /* asc or desc */
     const char *limit;       /* how many records */
+    const char *by;          /* by which fields to count */
+    const char *bucket;      /* by which spans of time to count */
+    const char *nodes;       /* how many members of a cascade */
+    bool watch;              /* again and again */
     bool json;               /* lines of JSON, not text for people */
     struct ctl_look look;    /* what standard output can show */
 };

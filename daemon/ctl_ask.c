@@ -7,6 +7,7 @@
 
 #include "ctl_client.h"
 #include "ctl_json.h"
+#include "ctl_record.h"
 #include "ctl_story.h"
 #include "ctl_where.h"
 
@@ -39,9 +40,23 @@ static enum ctl_exit print_line(const struct ctl_options *options, const json_t 
     return result;
 }
 
-/* Print the answer to why: ${record}, and which ${others} there are. */
+/* Append how many died of what ${record} tells, if the daemon said so. */
+static void add_cascade(struct ctl_text *text, const json_t *record, const json_t *cascade)
+{
+    const char *id = ctl_json_text(record, "id");
+
+    if (json_object_get(cascade, "count") == NULL || id == NULL)
+        return;
+    ctl_text_add(text, "\n");
+    ctl_record_add_value(text, json_object_get(cascade, "count"));
+    ctl_text_add(text, " died of it: coronerctl tree ");
+    ctl_text_foreign_string(text, id);
+    ctl_text_add(text, "\n");
+}
+
+/* Print the answer to why: ${record}, its ${cascade}, and which ${others} there are. */
 static enum ctl_exit print_story(const struct ctl_options *options, const json_t *record,
-                                 const json_t *others)
+                                 const json_t *cascade, const json_t *others)
 {
     struct ctl_text text;
 
@@ -49,6 +64,7 @@ static enum ctl_exit print_story(const struct ctl_options *options, const json_t
         return ctl_json_print(record);
     ctl_text_init(&text, options->look);
     ctl_story_tree(&text, record);
+    add_cascade(&text, record, cascade);
     ctl_story_others(&text, others);
     enum ctl_exit result = ctl_print(&text);
     ctl_text_free(&text);
@@ -91,6 +107,7 @@ enum ctl_exit ctl_why(const struct ctl_options *options, int argc, char **argv)
 {
     struct ctl_client *client = NULL;
     json_t *record = NULL;
+    json_t *cascade = NULL;
     char pid[64];
     bool is_pid = ctl_where_pid(argv[0], pid, sizeof(pid));
     const char *wanted = is_pid ? pid : unquote(argv[0]);
@@ -116,11 +133,13 @@ enum ctl_exit ctl_why(const struct ctl_options *options, int argc, char **argv)
             const json_t *found = record_of(line);
             if (record == NULL && found != NULL)
                 record = json_deep_copy(found);
+            if (cascade == NULL)
+                cascade = json_incref(json_object_get(line, "cascade"));
             json_decref(line);
             continue;
         }
         if (record != NULL) {
-            result = print_story(options, record, json_object_get(line, "others"));
+            result = print_story(options, record, cascade, json_object_get(line, "others"));
         } else {
             complain_not_found(options, wanted, is_pid);
             result = CTL_NOTHING;
@@ -128,6 +147,7 @@ enum ctl_exit ctl_why(const struct ctl_options *options, int argc, char **argv)
         json_decref(line);
         break;
     }
+    json_decref(cascade);
     json_decref(record);
     ctl_client_close(client);
     return result;
@@ -205,14 +225,11 @@ enum ctl_exit ctl_query(const struct ctl_options *options, int argc, char **argv
     while (result == CTL_OK) {
         long before = printed;
         long page = limit - printed < PAGE ? limit - printed : PAGE;
-        if (next != NULL)
-            result = ctl_client_ask(client, json_pack("{s:s, s:o, s:I}", "op", "query", "cursor",
-                                                      next, "limit", (json_int_t)page));
-        else
-            result = ctl_client_ask(
-                client, json_pack("{s:s, s:O*, s:s*, s:s*, s:s*, s:I}", "op", "query", "where",
-                                  where, "since", options->since, "until", options->until, "order",
-                                  options->order, "limit", (json_int_t)page));
+        /* A cursor is a place, no more: what is asked for is said each time. */
+        result = ctl_client_ask(client, json_pack("{s:s, s:O*, s:s*, s:s*, s:s*, s:o*, s:I}", "op",
+                                                  "query", "where", where, "since", options->since,
+                                                  "until", options->until, "order", options->order,
+                                                  "cursor", next, "limit", (json_int_t)page));
         next = NULL;
         if (result == CTL_OK)
             result = print_page(options, client, &printed, &next);

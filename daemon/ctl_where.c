@@ -2,11 +2,10 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define FIELD_MAX 128 /* bytes of a field's name */
 
 /* Short names. Where a value is a pid, the second field is meant. */
 static const struct {
@@ -27,6 +26,7 @@ static const struct {
     {"origin", "origin.source", "origin.pid"},
     {"module", "origin.module", NULL},
     {"by", "origin.by_name", "origin.by"},
+    {"age", "process.age_us", NULL},
     /* Written out already: the value gets its brackets. */
     {"exit.via", "exit.via", "exit.via"},
     {"process.pid", "process.pid", "process.pid"},
@@ -59,63 +59,121 @@ bool ctl_where_pid(const char *text, char *pid, size_t size)
     return length > 0 && (size_t)length < size;
 }
 
+const char *ctl_where_field(const char *name)
+{
+    for (size_t i = 0; i < sizeof(shorts) / sizeof(shorts[0]); i++) {
+        if (strcmp(shorts[i].name, name) == 0)
+            return shorts[i].field;
+    }
+    return name;
+}
+
+/* Texts that may have commas in them: these are taken whole. */
+static bool is_prose(const char *field)
+{
+    static const char *const prose[] = {"exit.reason",  "message",        "origin.command",
+                                        "chain.reason", "gap.why",        "gap.detail",
+                                        "exit.stack",   "origin.by_stack"};
+
+    for (size_t i = 0; i < sizeof(prose) / sizeof(prose[0]); i++) {
+        if (strcmp(prose[i], field) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* The value ${text} as JSON: fields that hold truth values or numbers say so by their names. */
 static json_t *typed_value(const char *field, const char *text)
 {
     char *end;
 
-    if (strcmp(field, "process.trap_exit") == 0 || strcmp(field, "exit.truncated") == 0) {
+    if (strcmp(text, "null") == 0)
+        return json_null();
+    if (strcmp(field, "process.trap_exit") == 0 || strcmp(field, "exit.truncated") == 0 ||
+        strcmp(field, "exit.evidence_lost") == 0) {
         if (strcmp(text, "true") == 0)
             return json_true();
         if (strcmp(text, "false") == 0)
             return json_false();
     }
-    if (strcmp(field, "node.os_pid") == 0) {
+    if (strcmp(field, "node.os_pid") == 0 || strcmp(field, "origin.timeout_ms") == 0 ||
+        strcmp(field, "process.age_us") == 0) {
         errno = 0;
         long long number = strtoll(text, &end, 10);
-        if (end != text && *end == '\0' && errno == 0)
+        if (end != text && *end == '\0' && errno == 0 && llabs(number) < (1LL << 53))
             return json_integer(number);
     }
     return json_string(text);
 }
 
-/*
- * Add the condition that ${field} is ${value}, as the command line had it in ${condition}. A second
- * value for the same field makes it a list: one of them.
- */
-static enum ctl_exit add(json_t *where, const char *field, const char *value, const char *condition)
+static enum ctl_exit not_text(const char *condition)
+{
+    CTL_COMPLAIN("'", condition, "' is not UTF-8 text");
+    return CTL_USAGE;
+}
+
+/* Add the condition that ${field} is compared with ${typed} by ${compare} of the protocol. */
+static enum ctl_exit add_operator(json_t *where, const char *field, const char *compare,
+                                  json_t *typed, const char *condition)
 {
     json_t *before = json_object_get(where, field);
-    json_t *typed = typed_value(field, value);
+
+    if (typed == NULL)
+        return not_text(condition);
+    if (before == NULL) {
+        before = json_object();
+        json_object_set_new(where, field, before);
+    }
+    if (!json_is_object(before) || json_object_get(before, compare) != NULL) {
+        json_decref(typed);
+        CTL_COMPLAIN("'", condition, "' does not go together with what is asked of it before");
+        return CTL_USAGE;
+    }
+    json_object_set_new(before, compare, typed);
+    return CTL_OK;
+}
+
+/*
+ * Add the condition that ${field} is ${typed}, as the command line had it in ${condition}. A second
+ * value for the same field makes it a list: one of them.
+ */
+static enum ctl_exit add(json_t *where, const char *field, json_t *typed, const char *condition)
+{
+    json_t *before = json_object_get(where, field);
     int added;
 
+    if (typed == NULL)
+        return not_text(condition);
+    if (before != NULL && (json_is_object(before) || json_is_null(before) || json_is_null(typed))) {
+        json_decref(typed);
+        CTL_COMPLAIN("'", condition, "' does not go together with what is asked of it before");
+        return CTL_USAGE;
+    }
     if (before == NULL)
         added = json_object_set_new(where, field, typed);
     else if (json_is_array(before))
         added = json_array_append_new(before, typed);
     else
         added = json_object_set_new(where, field, json_pack("[O, o]", before, typed));
-    if (added == 0)
-        return CTL_OK;
-    CTL_COMPLAIN("'", condition, "' is not UTF-8 text");
-    return CTL_USAGE;
+    return added == 0 ? CTL_OK : not_text(condition);
 }
 
-static enum ctl_exit add_condition(json_t *where, const char *condition)
-{
-    char name[FIELD_MAX];
-    char pid[64];
-    const char *equals = strchr(condition, '=');
+/* What the condition compares by: how it is written, and what the protocol calls it. */
+static const struct {
+    const char *sign;
+    const char *compare; /* NULL: equality */
+} comparisons[] = {{">=", "ge"}, {"<=", "le"}, {"!=", "not"},
+                   {"=", NULL},  {">", "gt"},  {"<", "lt"}};
 
-    if (equals == NULL || equals == condition || (size_t)(equals - condition) >= sizeof(name)) {
-        CTL_COMPLAIN("'", condition, "' is no condition: write FIELD=VALUE, as in source=kill");
-        return CTL_USAGE;
-    }
-    memcpy(name, condition, (size_t)(equals - condition));
-    name[equals - condition] = '\0';
+/* One value: a pid gets its brackets, and chooses its field where a short name stands for two. */
+static enum ctl_exit add_value(json_t *where, const char *name, const char *compare, char *value,
+                               const char *condition)
+{
     const char *field = name;
-    const char *value = equals + 1;
+    size_t length = strlen(value);
+    char pid[64];
     bool is_pid = ctl_where_pid(value, pid, sizeof(pid));
+
     for (size_t i = 0; i < sizeof(shorts) / sizeof(shorts[0]); i++) {
         if (strcmp(shorts[i].name, name) == 0) {
             field = shorts[i].field;
@@ -126,7 +184,47 @@ static enum ctl_exit add_condition(json_t *where, const char *condition)
             break;
         }
     }
-    return add(where, field, value, condition);
+    if (compare != NULL)
+        return add_operator(where, field, compare, typed_value(field, value), condition);
+    if (length > 1 && value[length - 1] == '*') {
+        value[length - 1] = '\0';
+        return add_operator(where, field, "prefix", json_string(value), condition);
+    }
+    return add(where, field, typed_value(field, value), condition);
+}
+
+static enum ctl_exit add_condition(json_t *where, const char *condition)
+{
+    size_t length = strspn(condition, "abcdefghijklmnopqrstuvwxyz_.");
+    char name[CTL_WHERE_FIELD];
+    const char *compare = NULL, *at = NULL;
+    enum ctl_exit result = CTL_OK;
+
+    for (size_t i = 0; at == NULL && i < sizeof(comparisons) / sizeof(comparisons[0]); i++) {
+        if (strncmp(condition + length, comparisons[i].sign, strlen(comparisons[i].sign)) == 0) {
+            compare = comparisons[i].compare;
+            at = condition + length + strlen(comparisons[i].sign);
+        }
+    }
+    if (at == NULL || length == 0 || length >= sizeof(name)) {
+        CTL_COMPLAIN("'", condition, "' is no condition: write FIELD=VALUE, as in source=kill");
+        return CTL_USAGE;
+    }
+    memcpy(name, condition, length);
+    name[length] = '\0';
+
+    char *values = strdup(at);
+    bool split = compare == NULL && !is_prose(ctl_where_field(name));
+    for (char *value = values; value != NULL && result == CTL_OK;) {
+        char *next = split ? strchr(value, ',') : NULL;
+
+        if (next != NULL)
+            *next++ = '\0';
+        result = add_value(where, name, compare, value, condition);
+        value = next;
+    }
+    free(values);
+    return result;
 }
 
 enum ctl_exit ctl_where(const struct ctl_options *options, int argc, char **argv, json_t **where)
@@ -142,7 +240,7 @@ enum ctl_exit ctl_where(const struct ctl_options *options, int argc, char **argv
         return CTL_SOFTWARE;
     }
     if (options->node != NULL)
-        result = add(made, "node.name", options->node, "--node");
+        result = add(made, "node.name", json_string(options->node), "--node");
     for (int i = 0; i < argc && result == CTL_OK; i++)
         result = add_condition(made, argv[i]);
     if (result != CTL_OK) {
@@ -167,7 +265,10 @@ void ctl_where_fields(struct ctl_text *text)
                  other != NULL ? ", or for a pid " : "", other != NULL ? other : "");
         ctl_text_add(text, line);
     }
-    ctl_text_add(text, "Several values for one field mean any of them. docs/records.md has all "
-                       "fields; those that\ncan be asked for: "
-                       "echo '{\"op\":\"help\"}' | nc -N -U SOCK\n");
+    ctl_text_add(
+        text,
+        "VALUE is a text or a number, null (there is none), a,b (one of them), or a beginning\n"
+        "with a * behind it. FIELD!=VALUE, and FIELD<N, <=, >, >= compare. Reasons and messages\n"
+        "are taken whole, commas and all. docs/records.md has all fields; those that can be asked\n"
+        "for: echo '{\"op\":\"help\"}' | nc -N -U SOCK\n");
 }

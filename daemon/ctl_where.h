@@ -23,6 +23,14 @@ enum ctl_exit ctl_where(const struct ctl_options *options, int argc, char **argv
  */
 bool ctl_where_pid(const char *text, char *pid, size_t size);
 
+#define CTL_WHERE_FIELD 128 /* bytes of a field's name, with its NUL */
+
+/**
+ * ctl_where_field(name):
+ * Return the field that the short ${name} stands for, or ${name}.
+ */
+const char *ctl_where_field(const char *name);
+
 /**
  * ctl_where_fields(text):
  * Append the table of the short names to ${text}, for the help.

@@ -325,7 +325,9 @@ int filter_bind(const struct filter *filter, struct filter_drive drive, sqlite3_
 {
     for (size_t i = 0; i < filter->condition_count; i++) {
         const struct filter_condition *condition = &filter->conditions[i];
-        const struct filter_value *values = filter->values + condition->first;
+        /* There are no values at all where everything is compared with null. */
+        const struct filter_value *values =
+            filter->values != NULL ? filter->values + condition->first : NULL;
 
         if (condition->field == drive.field && condition->kind == FILTER_EQUAL &&
             drive.value != FILTER_ALL_VALUES) {
@@ -502,6 +504,7 @@ static int read_prefix(struct filter *filter, const struct filter_field *field, 
 {
     struct filter_condition *condition;
     struct filter_value *behind;
+    unsigned char *last;
 
     if (field->type != FILTER_TEXT)
         return refuse(field, "is no text and has no prefix; use ge and lt", error);
@@ -513,7 +516,8 @@ static int read_prefix(struct filter *filter, const struct filter_field *field, 
     new_text(filter, json_string_value(value));
     behind = &filter->values[filter->value_count - 1];
     /* No byte of UTF-8 is 0xff, so the last one can grow. */
-    behind->text[json_string_length(value) - 1]++;
+    last = (unsigned char *)&behind->text[json_string_length(value) - 1];
+    *last = (unsigned char)(*last + 1);
     condition->count = 2;
     return 0;
 }

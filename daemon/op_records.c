@@ -245,31 +245,67 @@ int records_cascade(struct store_reader *reader, const char *id, int64_t row, js
 
 #define RECORD_COLUMNS_OF_ID "incarnation || '-' || seq, coalesce(origin_id, '')"
 
-/*
- * Tell the record that the walk is at, the columns of which are RECORD_COLUMNS_OF_ID: the origin of
- * a cascade with how many died of it, if `reader` is not NULL.
- */
-static int tell(struct scan *scan, struct store_reader *reader, struct reply *reply,
-                struct reply_error *error)
+/* A record that was met on a walk, kept beyond it. */
+struct met {
+    struct buffer line;
+    char id[64];
+    bool is_origin; /* nobody else's exit was its cause */
+    int64_t row;
+};
+
+/* Keep the record that the walk is at, whose columns are RECORD_COLUMNS_OF_ID. */
+static int meet(struct scan *scan, struct met *met, struct reply_error *error)
 {
     const char *id = (const char *)sqlite3_column_text(scan_statement(scan), 0);
     const char *origin = (const char *)sqlite3_column_text(scan_statement(scan), 1);
-    json_t *cascade = NULL;
     const char *line;
     size_t length;
 
-    if (reader != NULL && !reply->bare && id != NULL && origin != NULL &&
-        (origin[0] == '\0' || strcmp(id, origin) == 0) &&
-        records_cascade(reader, id, scan_row(scan), &cascade, error) != 0)
-        return -1;
+    snprintf(met->id, sizeof(met->id), "%s", id != NULL ? id : "");
+    met->is_origin = origin == NULL || origin[0] == '\0' || strcmp(met->id, origin) == 0;
+    met->row = scan_row(scan);
+    met->line.length = 0;
     line = scan_line(scan, &length);
     if (line == NULL) {
         scan_failed(scan, error);
-        json_decref(cascade);
         return -1;
     }
-    reply_record(reply, line, length, NULL, cascade);
+    buffer_append(&met->line, line, length);
     return 0;
+}
+
+/* Tell it, the origin of a cascade with how many died of it. No walk goes on meanwhile. */
+static int tell_with_cascade(const struct met *met, struct store_reader *reader,
+                             struct reply *reply, struct reply_error *error)
+{
+    json_t *cascade = NULL;
+
+    if (met->is_origin && !reply->bare &&
+        records_cascade(reader, met->id, met->row, &cascade, error) != 0)
+        return -1;
+    reply_record(reply, met->line.data, met->line.length, NULL, cascade);
+    return 0;
+}
+
+/* Tell the record in ${row} with its cascade, and write its incarnation, if that is wanted. */
+static int tell_one(struct query_context *context, int64_t row, char *incarnation)
+{
+    struct scan *scan = records_open(context->reader, row, RECORD_COLUMNS_OF_ID, context->error);
+    struct met met = {0};
+    int result;
+
+    if (scan == NULL)
+        return -1;
+    result = meet(scan, &met, context->error);
+    scan_end(scan);
+    if (result == 0)
+        result = tell_with_cascade(&met, context->reader, context->reply, context->error);
+    if (incarnation != NULL) {
+        memcpy(incarnation, met.id, HELLO_INCARNATION);
+        incarnation[HELLO_INCARNATION] = '\0';
+    }
+    buffer_clear(&met.line);
+    return result;
 }
 
 /* ---- query ---- */
@@ -339,7 +375,7 @@ static void *query_begin(void *cookie, const json_t *request, struct reply_error
 int records_check_cursor(struct query_context *context, const char *key, int64_t row,
                          bool descending, int64_t *gone)
 {
-    int64_t oldest;
+    int64_t oldest = scan_oldest(context->reader);
 
     *gone = 0;
     if (row > context->head) {
@@ -347,8 +383,6 @@ int records_check_cursor(struct query_context *context, const char *key, int64_t
                         "the cursor is beyond the newest record: it is not of this store");
         return -1;
     }
-    if (scan_oldest(context->reader, &oldest, context->error) != 0)
-        return -1;
     if (oldest > context->head)
         oldest = context->head + 1;
     /* What the reading would have come to: upwards the next rows, downwards all that were below. */
@@ -373,26 +407,55 @@ static int check_cursor(struct lookup *lookup, struct query_context *context)
     return 0;
 }
 
-static enum query_step query_step(void *state, struct query_context *context)
+/* A walk that goes on behind the last row that was told. */
+static struct scan *walk_on(const struct lookup *lookup, struct store_reader *reader)
 {
-    struct lookup *lookup = state;
     struct scan_question question = {.filter = &lookup->filter,
                                      .columns = RECORD_COLUMNS_OF_ID,
                                      .order = lookup->descending ? SCAN_DESCENDING : SCAN_ASCENDING,
                                      .first = 1,
                                      .last = INT64_MAX};
+
+    if (!lookup->descending)
+        question.first = lookup->row + 1;
+    else if (lookup->row < INT64_MAX)
+        question.last = lookup->row - 1;
+    return scan_begin(reader, &question);
+}
+
+/* Tell the row that the walk is at. *${scan} is ended, and begun anew, where it is in the way. */
+static int query_tell(struct lookup *lookup, struct query_context *context, struct scan **scan,
+                      struct met *met)
+{
+    if (meet(*scan, met, context->error) != 0)
+        return -1;
+    if (!lookup->with_cascade || !met->is_origin || context->reply->bare) {
+        reply_record(context->reply, met->line.data, met->line.length, NULL, NULL);
+    } else {
+        scan_end(*scan);
+        *scan = NULL;
+        if (tell_with_cascade(met, context->reader, context->reply, context->error) != 0)
+            return -1;
+    }
+    lookup->row = met->row;
+    lookup->found++;
+    if (*scan == NULL)
+        *scan = walk_on(lookup, context->reader);
+    return 0;
+}
+
+static enum query_step query_step(void *state, struct query_context *context)
+{
+    struct lookup *lookup = state;
     enum query_step step = QUERY_DONE;
     char cursor[CURSOR_SIZE];
+    struct met met = {0};
     struct scan *scan;
     int found;
 
     if (check_cursor(lookup, context) != 0)
         return QUERY_FAILED;
-    if (lookup->descending && lookup->row < INT64_MAX)
-        question.last = lookup->row - 1;
-    if (!lookup->descending)
-        question.first = lookup->row + 1;
-    scan = scan_begin(context->reader, &question);
+    scan = walk_on(lookup, context->reader);
     while ((found = scan_next(scan)) > 0) {
         if (lookup->found == lookup->limit) {
             cursor_format(lookup->row, lookup->descending, cursor);
@@ -403,19 +466,17 @@ static enum query_step query_step(void *state, struct query_context *context)
             step = QUERY_MORE;
             break;
         }
-        if (tell(scan, lookup->with_cascade ? context->reader : NULL, context->reply,
-                 context->error) != 0) {
+        if (query_tell(lookup, context, &scan, &met) != 0) {
             step = QUERY_FAILED;
             break;
         }
-        lookup->row = scan_row(scan);
-        lookup->found++;
     }
     if (found < 0) {
         scan_failed(scan, context->error);
         step = QUERY_FAILED;
     }
     scan_end(scan);
+    buffer_clear(&met.line);
     return step;
 }
 
@@ -453,17 +514,8 @@ static enum query_step get_step(void *state, struct query_context *context)
 {
     struct lookup *lookup = state;
     int64_t row = records_find(context->reader, &lookup->subject, context->error);
-    struct scan *scan;
-    int result;
 
-    if (row < 0)
-        return QUERY_FAILED;
-    scan = records_open(context->reader, row, RECORD_COLUMNS_OF_ID, context->error);
-    if (scan == NULL)
-        return QUERY_FAILED;
-    result = tell(scan, context->reader, context->reply, context->error);
-    scan_end(scan);
-    return result == 0 ? QUERY_DONE : QUERY_FAILED;
+    return row > 0 && tell_one(context, row, NULL) == 0 ? QUERY_DONE : QUERY_FAILED;
 }
 
 static const struct query_op get_op = {
@@ -609,21 +661,10 @@ static enum query_step why_step(void *state, struct query_context *context)
 {
     struct lookup *lookup = state;
     int64_t row = records_find(context->reader, &lookup->subject, context->error);
-    char incarnation[HELLO_INCARNATION + 1] = "";
-    struct scan *scan;
+    char incarnation[HELLO_INCARNATION + 1];
     json_t *list;
-    int result;
 
-    if (row < 0)
-        return QUERY_FAILED;
-    scan = records_open(context->reader, row, RECORD_COLUMNS_OF_ID, context->error);
-    if (scan == NULL)
-        return QUERY_FAILED;
-    snprintf(incarnation, sizeof(incarnation), "%s",
-             (const char *)sqlite3_column_text(scan_statement(scan), 0));
-    result = tell(scan, context->reader, context->reply, context->error);
-    scan_end(scan);
-    if (result != 0)
+    if (row < 0 || tell_one(context, row, incarnation) != 0)
         return QUERY_FAILED;
     /* Where millions have this name, counting them takes long: the answer is worth more. */
     store_reader_deadline(context->reader, OTHERS_MS);

@@ -5,13 +5,26 @@
 #include "memory.h"
 #include "scan.h"
 
-#define STREAMS_MAX 16  /* values of a list that are looked up each by itself and merged */
-#define SORTED_MAX 5000 /* hits that are put into the order of rows once they are found */
+#define STREAMS_MAX 16     /* values of a list that are looked up each by itself and merged */
+#define CANDIDATES_MAX 512 /* looked up at once */
+#define SORTED_MAX 5000    /* hits that are put into the order of rows once they are found */
 
 /* How the rows of a part are found. */
 struct plan {
     struct filter_drive drive;
-    size_t streams; /* one for each value of a list, else 1 */
+    size_t streams;  /* one for each value of a list, else 1 */
+    bool candidates; /* what the reader remembers of a part without indexes tells the rows */
+};
+
+/* The rows of a part that may fit, a few at a time. */
+struct candidates {
+    bool used;
+    int64_t rows[CANDIDATES_MAX];
+    size_t at, count;
+    int64_t first, last; /* where more of them may be */
+    struct store_condition conditions[FILTER_CONDITIONS_MAX];
+    size_t condition_count;
+    const char *values[FILTER_VALUES_MAX + FILTER_CONDITIONS_MAX];
 };
 
 struct stream {
@@ -28,6 +41,7 @@ struct scan {
     struct stream streams[STREAMS_MAX];
     size_t stream_count;
     struct stream *current;
+    struct candidates candidates;
     sqlite3_stmt *line;
     char why[STORE_WHY_SIZE];
 };
@@ -49,6 +63,7 @@ static void leave_part(struct scan *scan)
     scan->current = NULL;
     sqlite3_finalize(scan->line);
     scan->line = NULL;
+    scan->candidates.used = false;
     scan->in_part = false;
 }
 
@@ -68,28 +83,90 @@ static int fail(struct scan *scan)
 
 /* ---- the choice of an index ---- */
 
-static const char *leading_column(const struct filter_field *field)
+/* The number by which the store knows the column of a field, -1 if it does not. */
+static int column_number(const struct filter_field *field)
 {
-    return strcmp(field->column, "id") == 0 ? "incarnation" : field->column;
+    static const struct {
+        const char *name;
+        int number;
+    } columns[] = {
+#define X(column, section, key) {#column, RECORD_COLUMN_##column},
+        RECORD_COLUMNS(X)
+#undef X
+            {"initial_module", RECORD_COLUMN_initial_module},
+        {"id", STORE_COLUMN_ID},
+    };
+
+    for (size_t i = 0; field->column != NULL && i < sizeof(columns) / sizeof(columns[0]); i++) {
+        if (strcmp(columns[i].name, field->column) == 0)
+            return columns[i].number;
+    }
+    return -1;
 }
 
-/* Whether this part has an index that begins with the column. 1, 0, or -1 on error. */
-static int has_index(struct scan *scan, const char *column)
+/* Whether this part has an index on the field. */
+static bool has_index(const struct scan *scan, const struct filter_field *field)
 {
-    static const char sql[] = "SELECT 1 FROM pragma_index_list('exits') AS list"
-                              " JOIN pragma_index_info(list.name) AS part"
-                              " WHERE part.seqno = 0 AND part.name = ?1 LIMIT 1";
-    sqlite3_stmt *statement;
-    int result;
+    return scan->part.has_indexes && field->rank > 0;
+}
 
-    if (sqlite3_prepare_v2(scan->part.database, sql, -1, &statement, NULL) != SQLITE_OK)
-        return fail(scan);
-    sqlite3_bind_text(statement, 1, column, -1, SQLITE_STATIC);
-    result = sqlite3_step(statement);
-    if (result != SQLITE_ROW && result != SQLITE_DONE)
-        fail(scan);
-    sqlite3_finalize(statement);
-    return result == SQLITE_ROW ? 1 : result == SQLITE_DONE ? 0 : -1;
+/* Let a condition narrow the candidates, if it is one on texts in a column. */
+static void narrow_by(struct candidates *candidates, const struct filter *filter,
+                      const struct filter_condition *condition)
+{
+    const char **values = &candidates->values[condition->first];
+    int column = column_number(condition->field);
+
+    if (condition->kind != FILTER_EQUAL || column < 0 || !store_can_narrow(column))
+        return;
+    for (size_t i = 0; i < condition->count; i++) {
+        values[i] = filter->values[condition->first + i].text;
+        if (values[i] == NULL)
+            return;
+    }
+    candidates->conditions[candidates->condition_count++] =
+        (struct store_condition){.column = column, .values = values, .count = condition->count};
+}
+
+/* Get the next candidates. Return false if the part has no memory of its rows. */
+static bool refill(struct scan *scan)
+{
+    struct candidates *candidates = &scan->candidates;
+    bool descending = scan->question.order == SCAN_DESCENDING;
+    ptrdiff_t count = 0;
+
+    if (candidates->first <= candidates->last)
+        count = store_reader_candidates(
+            scan->reader, candidates->conditions, candidates->condition_count, candidates->first,
+            candidates->last, descending, candidates->rows, CANDIDATES_MAX);
+    if (count < 0)
+        return false;
+    candidates->at = 0;
+    candidates->count = (size_t)count;
+    if (count < CANDIDATES_MAX)
+        candidates->last = candidates->first - 1;
+    else if (descending)
+        candidates->last = candidates->rows[count - 1] - 1;
+    else
+        candidates->first = candidates->rows[count - 1] + 1;
+    return true;
+}
+
+/* Whether the reader's memory of a part without indexes tells which rows may fit. */
+static bool begin_candidates(struct scan *scan, int64_t first, int64_t last)
+{
+    const struct filter *filter = scan->question.filter;
+    struct candidates *candidates = &scan->candidates;
+
+    if (scan->part.has_indexes)
+        return false;
+    candidates->condition_count = 0;
+    for (size_t i = 0; i < filter->condition_count; i++)
+        narrow_by(candidates, filter, &filter->conditions[i]);
+    candidates->first = first;
+    candidates->last = last;
+    candidates->used = candidates->condition_count > 0 && refill(scan);
+    return candidates->used;
 }
 
 /* Whether so few rows of this part fit the conditions on the field that they may be sorted. */
@@ -100,10 +177,10 @@ static int fits_few(struct scan *scan, const struct filter_field *field)
     struct filter one;
     struct buffer sql = {0};
     sqlite3_stmt *statement = NULL;
-    int few = has_index(scan, leading_column(field));
+    int few;
 
-    if (few <= 0)
-        return few;
+    if (!has_index(scan, field))
+        return 0;
     /* The conditions on this field alone; the values stay the filter's. */
     filter_init(&one);
     one.values = filter->values;
@@ -140,7 +217,7 @@ static bool narrows_more(const struct filter_condition *condition,
  * be sorted, and the walk ends as soon as enough is found: also where the value is a common one. Of
  * ranges it does not; there it is used if few rows fit.
  */
-static int choose(struct scan *scan, struct plan *plan)
+static int choose(struct scan *scan, int64_t first, int64_t last, struct plan *plan)
 {
     const struct filter *filter = scan->question.filter;
     const struct filter_condition *exact = NULL, *loose = NULL;
@@ -148,6 +225,9 @@ static int choose(struct scan *scan, struct plan *plan)
     int usable;
 
     *plan = (struct plan){.drive = {NULL, FILTER_ALL_VALUES}, .streams = 1};
+    plan->candidates = begin_candidates(scan, first, last);
+    if (plan->candidates || !scan->part.has_indexes)
+        return 0;
     for (size_t i = 0; i < filter->condition_count; i++) {
         const struct filter_condition *condition = &filter->conditions[i];
 
@@ -168,57 +248,18 @@ static int choose(struct scan *scan, struct plan *plan)
             return 0;
         }
     }
-    if (exact == NULL)
-        return 0;
-    plan->drive.field = exact->field;
-    if (any || exact->count == 1)
-        return 0;
-    usable = has_index(scan, leading_column(exact->field));
-    if (usable > 0)
-        plan->streams = exact->count;
-    else
-        plan->drive.field = NULL;
-    return usable < 0 ? -1 : 0;
-}
-
-/*
- * Without an index for what is looked for, the times narrow the rows: they are in the order of
- * commit, which is nearly but not quite that of time.
- */
-static int narrow(struct scan *scan, int64_t *first, int64_t *last)
-{
-    static const char sql[] =
-        "SELECT min(row), max(row) FROM exits WHERE time_ns >= ?1 AND time_ns <= ?2";
-    const struct filter *filter = scan->question.filter;
-    sqlite3_stmt *statement;
-    int usable;
-
-    if (filter->since == INT64_MIN && filter->until == INT64_MAX)
-        return 0;
-    usable = has_index(scan, "time_ns");
-    if (usable <= 0)
-        return usable;
-    if (sqlite3_prepare_v2(scan->part.database, sql, -1, &statement, NULL) != SQLITE_OK)
-        return fail(scan);
-    sqlite3_bind_int64(statement, 1, filter->since);
-    sqlite3_bind_int64(statement, 2, filter->until);
-    usable = sqlite3_step(statement) == SQLITE_ROW ? 0 : fail(scan);
-    if (usable == 0 && sqlite3_column_type(statement, 0) == SQLITE_NULL) {
-        *last = *first - 1;
-    } else if (usable == 0) {
-        if (*first < sqlite3_column_int64(statement, 0))
-            *first = sqlite3_column_int64(statement, 0);
-        if (*last > sqlite3_column_int64(statement, 1))
-            *last = sqlite3_column_int64(statement, 1);
+    if (exact != NULL) {
+        plan->drive.field = exact->field;
+        plan->streams = any ? 1 : exact->count;
     }
-    sqlite3_finalize(statement);
-    return usable;
+    return 0;
 }
 
 /* ---- a part ---- */
 
 static int open_stream(struct scan *scan, struct filter_drive drive, int64_t first, int64_t last)
 {
+    bool candidates = scan->candidates.used;
     const struct scan_question *question = &scan->question;
     struct stream *stream = &scan->streams[scan->stream_count];
     struct buffer sql = {0};
@@ -232,20 +273,22 @@ static int open_stream(struct scan *scan, struct filter_drive drive, int64_t fir
         buffer_text(&sql, ", row");
     buffer_text(&sql, " FROM exits WHERE ");
     /* Without bounds a count can do with an index alone. */
-    buffer_text(&sql, bounded ? "row >= ? AND row <= ?" : "1");
+    buffer_text(&sql, candidates ? "row = ?" : bounded ? "row >= ? AND row <= ?" : "1");
     filter_sql(question->filter, drive, &sql);
     if (question->grouping != NULL)
         buffer_text(&sql, question->grouping);
-    if (question->order == SCAN_ASCENDING)
+    if (question->order == SCAN_ASCENDING && !candidates)
         buffer_text(&sql, " ORDER BY row");
-    else if (question->order == SCAN_DESCENDING)
+    else if (question->order == SCAN_DESCENDING && !candidates)
         buffer_text(&sql, " ORDER BY row DESC");
     result = sqlite3_prepare_v2(scan->part.database, sql.data, (int)sql.length, &stream->statement,
                                 NULL);
     buffer_clear(&sql);
     if (result != SQLITE_OK)
         return fail(scan);
-    if (bounded) {
+    if (candidates) {
+        next++; /* see next_candidate */
+    } else if (bounded) {
         sqlite3_bind_int64(stream->statement, next++, first);
         sqlite3_bind_int64(stream->statement, next++, last);
     }
@@ -255,9 +298,42 @@ static int open_stream(struct scan *scan, struct filter_drive drive, int64_t fir
     return 0;
 }
 
+/* Point the statement to the next candidate: SQLITE_ROW, or SQLITE_DONE if there is none. */
+static int next_candidate(struct scan *scan, struct stream *stream)
+{
+    struct candidates *candidates = &scan->candidates;
+
+    if (candidates->at == candidates->count) {
+        /* It was there, so it is there as long as the part is. */
+        if (!refill(scan))
+            return SQLITE_INTERNAL;
+        if (candidates->count == 0)
+            return SQLITE_DONE;
+    }
+    sqlite3_reset(stream->statement);
+    sqlite3_bind_int64(stream->statement, 1, candidates->rows[candidates->at++]);
+    return SQLITE_ROW;
+}
+
+/* The next row of a stream, as sqlite3_step says it. */
+static int step_stream(struct scan *scan, struct stream *stream)
+{
+    int result;
+
+    if (!scan->candidates.used)
+        return sqlite3_step(stream->statement);
+    do {
+        result = next_candidate(scan, stream);
+        if (result != SQLITE_ROW)
+            return result;
+        result = sqlite3_step(stream->statement);
+    } while (result == SQLITE_DONE);
+    return result;
+}
+
 static int step(struct scan *scan, struct stream *stream)
 {
-    switch (sqlite3_step(stream->statement)) {
+    switch (step_stream(scan, stream)) {
     case SQLITE_ROW:
         if (scan->question.order != SCAN_ANY)
             stream->row = sqlite3_column_int64(stream->statement,
@@ -275,6 +351,7 @@ static int step(struct scan *scan, struct stream *stream)
 static int enter_part(struct scan *scan)
 {
     struct scan_question *question = &scan->question;
+    const struct filter *filter = question->filter;
     bool descending = question->order == SCAN_DESCENDING;
     int64_t first, last;
     struct plan plan;
@@ -291,10 +368,14 @@ static int enter_part(struct scan *scan)
     scan->in_part = true;
     first = scan->part.first > question->first ? scan->part.first : question->first;
     last = scan->part.last < question->last ? scan->part.last : question->last;
-    if (choose(scan, &plan) != 0 || (plan.drive.field == NULL && narrow(scan, &first, &last) != 0))
+    if ((filter->since != INT64_MIN || filter->until != INT64_MAX) &&
+        store_reader_times(scan->reader, filter->since, filter->until, &first, &last, scan->why) !=
+            0)
         return -1;
     if (first > last)
         return 1;
+    if (choose(scan, first, last, &plan) != 0)
+        return -1;
     for (size_t i = 0; i < plan.streams; i++) {
         struct filter_drive drive = plan.drive;
 
@@ -416,16 +497,9 @@ void scan_failed(const struct scan *scan, struct reply_error *error)
     scan_error(scan->why, error);
 }
 
-int scan_oldest(struct store_reader *reader, int64_t *row, struct reply_error *error)
+int64_t scan_oldest(struct store_reader *reader)
 {
-    char why[STORE_WHY_SIZE];
-    struct store_part part;
-    int found = store_reader_part(reader, 0, false, &part, why);
+    int64_t oldest = store_reader_oldest(reader);
 
-    if (found < 0) {
-        scan_error(why, error);
-        return -1;
-    }
-    *row = found > 0 ? part.first : INT64_MAX;
-    return 0;
+    return oldest > 0 ? oldest : INT64_MAX;
 }

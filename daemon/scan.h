@@ -33,8 +33,8 @@ struct scan;
 
 /*
  * scan_begin(reader, question):
- * Return a walk over the rows that ${question} looks for, to be ended with scan_end. ${reader} is
- * used for nothing else meanwhile.
+ * Return a walk over the rows that ${question} looks for, to be ended with scan_end. ${reader}
+ * must not be used for anything else before that.
  */
 struct scan *scan_begin(struct store_reader *reader, const struct scan_question *question);
 
@@ -76,11 +76,10 @@ void scan_failed(const struct scan *scan, struct reply_error *error);
 void scan_end(struct scan *scan);
 
 /*
- * scan_oldest(reader, row, error):
- * Put the number of the oldest row that is kept into *${row}, INT64_MAX if there is none. Return 0,
- * or -1 and fill ${error}.
+ * scan_oldest(reader):
+ * Return the number of the oldest row that is kept, INT64_MAX if there is none.
  */
-int scan_oldest(struct store_reader *reader, int64_t *row, struct reply_error *error);
+int64_t scan_oldest(struct store_reader *reader);
 
 /*
  * scan_error(message, error):

@@ -83,6 +83,23 @@ static void what_looks_like_a_pid_stays_where_none_is_meant(void **state)
         "{\"exit.reason\":\"1.2.3\",\"process.name\":\"0.1.0\",\"origin.supervisor\":\"<0.1.0>\"}");
 }
 
+static void comparisons_lists_and_prefixes(void **state)
+{
+    (void)state;
+    expect(NULL, CONDITIONS("age>=1000", "age<5000", "name=null", "exit.source=a,b"),
+           "{\"process.age_us\":{\"ge\":1000,\"lt\":5000},\"process.name\":null,"
+           "\"exit.source\":[\"a\",\"b\"]}");
+    expect(NULL, CONDITIONS("process.initial_call=ump_*", "name!=null", "name<=z"),
+           "{\"process.initial_call\":{\"prefix\":\"ump_\"},\"process.name\":{\"not\":null,"
+           "\"le\":\"z\"}}");
+    expect(NULL, CONDITIONS("exit.reason={a,b}", "name=*"),
+           "{\"exit.reason\":\"{a,b}\",\"process.name\":\"*\"}");
+    assert_int_equal(refuse(NULL, "name=a", "name>b"), CTL_USAGE);
+    assert_int_equal(refuse(NULL, "name=null", "name=b"), CTL_USAGE);
+    assert_int_equal(refuse(NULL, "name>=\xff", NULL), CTL_USAGE);
+    assert_int_equal(refuse(NULL, "name=\xff*", NULL), CTL_USAGE);
+}
+
 static void node_is_a_condition_too(void **state)
 {
     (void)state;
@@ -141,6 +158,7 @@ int main(void)
         cmocka_unit_test(a_pid_chooses_its_field_and_gets_its_brackets),
         cmocka_unit_test(several_values_for_a_field_are_a_list),
         cmocka_unit_test(what_looks_like_a_pid_stays_where_none_is_meant),
+        cmocka_unit_test(comparisons_lists_and_prefixes),
         cmocka_unit_test(node_is_a_condition_too),
         cmocka_unit_test(typed_fields_are_typed),
         cmocka_unit_test(bad_conditions_are_refused),

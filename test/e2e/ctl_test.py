@@ -167,6 +167,12 @@ def why_draws_the_tree_of_the_design():
 
 
 @test
+def why_says_how_many_died_of_it():
+    with Daemon(answering({"exit": RECORD, "cascade": {"count": 600}})) as daemon:
+        expect(ctl("why", "--query", daemon.path, "0.1.0"), 0, "600 died of it: coronerctl tree " + RECORD["id"])
+
+
+@test
 def why_takes_a_bare_pid_a_name_and_a_node():
     with Daemon(answering({"exit": RECORD})) as daemon:
         expect(ctl("why", "0.31760.980", "--query", daemon.path), 0)
@@ -315,6 +321,85 @@ def query_follows_cursors_up_to_its_limit():
         check([json.loads(line)["id"] for line in out.splitlines()] == ["x-%d" % n for n in range(1, 2501)])
         check([(r.get("cursor"), r["limit"]) for r in daemon.asked] == [(None, 1000), ("c1.1000", 1000), ("c1.2000", 500)],
               daemon.asked)
+        # A cursor is a place, no more.
+        check(all(r["where"] == {"node.name": "n@h"} for r in daemon.asked), daemon.asked)
+
+
+@test
+def conditions_have_lists_prefixes_ranges_and_null():
+    with Daemon(answering({"exit": RECORD})) as daemon:
+        expect(ctl("query", "--query", daemon.path, "source=kill,purge", "process.initial_call=ump_*", "age>=1000",
+                   "age<5000", "name=null", "node!=a@h", "exit.reason={a,b}", "pid=0.1.0,<0.2.0>"), 0)
+        check(daemon.asked[0]["where"] == {
+            "exit.source": ["kill", "purge"], "process.initial_call": {"prefix": "ump_"},
+            "process.age_us": {"ge": 1000, "lt": 5000}, "process.name": None, "node.name": {"not": "a@h"},
+            "exit.reason": "{a,b}", "process.pid": ["<0.1.0>", "<0.2.0>"]}, daemon.asked)
+    for bad in (["name=a", "name>=b"], ["name=null", "name=b"], ["name>=a", "name=b"], ["name>=a", "name>=b"],
+                ["Name=a"], [">=5"], ["name~a"]):
+        expect(ctl("query", *bad), 64, err=bad[-1])
+
+
+CASCADE = {"root": "6a1f0c2be5d94c11-48212", "count": 600, "first": "2026-11-23T15:46:33.094688123Z",
+           "last": "2026-11-23T15:46:33.2Z", "depth": 2,
+           "by_initial_call": [{"initial_call": "hop1:init/1", "count": 400}, {"rest": 200}],
+           "by_source": [{"source": "link", "count": 600}], "by_hop": [{"hop": 1, "count": 300}, {"hop": 2, "count": 300}]}
+
+
+def members(count):
+    return [{"node": {"record": "x-%d" % n, "parent": CASCADE["root"] if n < 3 else "x-%d" % (n - 2),
+                      "pid": "<0.%d.0>" % n, "initial_call": "hop1:init/1", "source": "link"}}
+            for n in range(1, count + 1)]
+
+
+@test
+def tree_tells_a_cascade():
+    with Daemon(answering({"exit": RECORD}, {"cascade": CASCADE}, *members(4))) as daemon:
+        _, out, _ = expect(ctl("tree", "--query", daemon.path, "0.41.0", "--nodes", "4", "--node", "a@h"), 0, [
+            "600 processes died of it, from 2026-11-23T15:46:33.094688123Z", "      400  hop1:init/1", "      200  others",
+            "      300  hop 2", "├─ <0.1.0> hop1  link", "│  └─ <0.3.0> hop1  link", "└─ <0.2.0> hop1", "596 more",
+            "origin.id=6a1f0c2be5d94c11-48212"])
+        check(daemon.asked == [{"id": 1, "op": "tree", "pid": "<0.41.0>", "node": "a@h", "nodes": 4}], daemon.asked)
+        code, out, _ = ctl("tree", "--json", "--query", daemon.path, "6a1f0c2be5d94c11-5")
+        lines = [json.loads(line) for line in out.splitlines()]
+        check(code == 0 and lines == [RECORD, {"cascade": CASCADE}, *members(4)], lines)
+        check(daemon.asked[1]["record"] == "6a1f0c2be5d94c11-5", daemon.asked)
+        expect(ctl("tree", "--query", daemon.path, "shell"), 0)
+        check(daemon.asked[2]["name"] == "shell", daemon.asked)
+    with Daemon(answering({"cascade": dict(CASCADE, count=0)})) as daemon:
+        expect(ctl("tree", "--query", daemon.path, "shell"), 0, "nobody else died of it")
+    for args in (["x", "--nodes", "401"], ["x", "--nodes", "-1"], ["x", "--nodes", "y"]):
+        with Daemon(answering()) as daemon:
+            expect(ctl("tree", "--query", daemon.path, *args), 64, err="--nodes")
+    # What a daemon says of loops and of much more than was asked for is drawn once.
+    loop = [{"node": {"record": "a", "parent": "a", "pid": "<0.1.0>"}}, {"node": {"record": "b", "parent": "c"}},
+            {"node": {"record": "c", "parent": "b"}}, {"node": {}}, *members(1200)]
+    with Daemon(answering({"cascade": CASCADE}, *loop)) as daemon:
+        expect(ctl("tree", "--query", daemon.path, "shell"), 0, "(its record is not kept)")
+
+
+@test
+def count_and_top_print_tables():
+    groups = [{"group": {"exit.source": "kill", "origin.by_name": None}, "count": 12},
+              {"group": {"exit.source": "li\x1bnk", "origin.by_name": "shell"}, "count": "9007199254740993"}]
+    with Daemon(answering(*groups, done={"total": 5})) as daemon:
+        expect(ctl("count", "--query", daemon.path, "--by", "source,by", "--bucket", "1m", "--since", "-1h",
+                   "--limit", "7", "class=killed"), 0,
+               ["       12  kill  -\n", "9007199254740993  li\\x1bnk  shell\n"])
+        check(daemon.asked == [{"id": 1, "op": "count", "by": ["exit.source", "origin.by_name"], "bucket": "1m",
+                                "since": "-1h", "limit": 7, "where": {"exit.reason_class": "killed"}}], daemon.asked)
+        _, out, _ = expect(ctl("top", "--query", daemon.path), 0, ["killers since -1h", "victims", "sources"])
+        check([r["by"] for r in daemon.asked[1:]] == [["origin.by_name", "origin.by_initial_call"],
+                                                      ["process.initial_call"], ["exit.source", "origin.source"]])
+        check(daemon.asked[1]["where"] == {"origin.by": {"not": None}}, daemon.asked)
+        check(len(out.splitlines()) < 24, out)
+        expect(ctl("top", "--query", daemon.path, "--by", "module", "--since", "-1d"), 0)
+        check(daemon.asked[4]["by"] == ["origin.module"] and daemon.asked[4]["since"] == "-1d", daemon.asked)
+        _, out, _ = ctl("count", "--json", "--query", daemon.path)
+        check([json.loads(line) for line in out.splitlines()] == groups, out)
+    with Daemon(answering()) as daemon:
+        expect(ctl("top", "--query", daemon.path), 1)
+    for args in (["--by", "a,b,c"], ["--by", ",a"], ["--limit", "0"], ["--by", "x" * 200]):
+        expect(ctl("count", *args), 64, err=args[0])
 
 
 @test
@@ -552,7 +637,7 @@ def help_and_version():
     for args in (["help", "query"], ["query", "--help"], ["--help", "query"]):
         expect(ctl(*args), 0, ["usage: coronerctl query", "--since", "exit.source"])
     expect(ctl("--version"), 0, "coronerctl ")
-    for name in ("why", "tail", "query", "status", "attach", "detach", "help"):
+    for name in ("why", "tail", "query", "status", "attach", "detach", "help", "tree", "top", "count"):
         expect(ctl("help", name), 0, "usage: coronerctl " + name)
 
 

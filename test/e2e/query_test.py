@@ -5,7 +5,6 @@ import os
 import random
 import resource
 import select
-import sqlite3
 import subprocess
 import sys
 
@@ -108,17 +107,23 @@ def condition(how, wanted):
 @test
 def test_where_on_every_field(s):
     """Random conditions on all fields that help lists, held against the same conditions on the records themselves."""
-    daemon = s.start()
+    daemon = s.start("--segment-rows", "40")
     choose = random.Random(20261125)
     node = FakeNode(daemon.ingest, name="a@h")
     other = FakeNode(daemon.ingest, name="b@h")
+    check(node.connect() and other.connect())
     for i in range(300):
-        (node if i % 3 else other).make(rich_record(choose), time_ns=(1000 + i) * 10 ** 9)
+        one = node if i % 3 else other
+        one.make(rich_record(choose), time_ns=(1000 + i) * 10 ** 9)
+        if i % 10 == 9:
+            check(node.deliver() and other.deliver())
     for i in range(5):
         other.make({"severity": "warning", "message": "gap", "gap": {"from": (500 + i) * 10 ** 9, "why": "paused"}},
                    kind=GAP, time_ns=2000 * 10 ** 9)
-    for one in (node, other):
-        check(one.connect() and one.deliver())
+    check(other.deliver())
+    # In some parts with indexes, and in the last without.
+    status = daemon.until_status(lambda status: status["store"]["unindexed"] == 0)
+    check(status["store"]["segments"] > 4, status)
     whole = records(daemon.ask({"op": "query", "limit": 10000}))
     equal(len(whole), 305)
     help_ = daemon.ask({"op": "help"})[0]
@@ -233,11 +238,13 @@ def test_groups_without_end(s):
 @test
 def test_cursors_that_lead_nowhere(s):
     """Beyond the newest record, or before the oldest that is kept: said at once."""
-    daemon = s.start()
+    daemon = s.start("--segment-rows", "30")
     node = FakeNode(daemon.ingest)
-    for _ in range(100):
+    check(node.connect())
+    for number in range(100):
         node.make()
-    check(node.connect() and node.deliver())
+        if number % 10 == 9:
+            check(node.deliver())
     client = s.client(daemon)
 
     def line(request):
@@ -257,22 +264,24 @@ def test_cursors_that_lead_nowhere(s):
         equal((error["code"], error["field"]), ("bad_request", "cursor"), forged)
     daemon.stop()
 
-    with sqlite3.connect(daemon.store) as database:  # as retention does
-        database.execute("DELETE FROM bodies WHERE row <= 40")
-        database.execute("DELETE FROM exits WHERE row <= 40")
-    database.close()
+    for name in (daemon.segments()[0] + ending for ending in ("", "-wal", "-shm")):  # as retention does
+        if os.path.exists(name):
+            os.unlink(name)
     daemon = s.start()
+    oldest = daemon.status()["store"]["oldest_row"]
+    check(20 < oldest < 60, oldest)
+    cursor = lambda letter, row: "c1.%s%x" % (letter, row)
     answer = daemon.ask({"op": "query", "cursor": "c1.aa", "limit": 2})
-    equal((ids(answer)[0], answer[-1]["gone"]), (node.incarnation + "-41", 30))
-    equal(daemon.ask({"op": "query", "cursor": "c1.a28", "limit": 1})[-1].get("gone"), None)
-    equal(daemon.ask({"op": "query", "cursor": "c1.a27", "limit": 1})[-1].get("gone"), 1)
-    answer = daemon.ask({"op": "query", "cursor": "c1.d29", "limit": 2})
-    equal((ids(answer), answer[-1]["gone"]), ([], 40))
-    equal(daemon.ask({"op": "query", "cursor": "c1.d2a", "limit": 1})[-1].get("gone"), None)
+    equal((ids(answer)[0], answer[-1]["gone"]), ("%s-%d" % (node.incarnation, oldest), oldest - 11))
+    equal(daemon.ask({"op": "query", "cursor": cursor("a", oldest - 1), "limit": 1})[-1].get("gone"), None)
+    equal(daemon.ask({"op": "query", "cursor": cursor("a", oldest - 2), "limit": 1})[-1].get("gone"), 1)
+    answer = daemon.ask({"op": "query", "cursor": cursor("d", oldest), "limit": 2})
+    equal((ids(answer), answer[-1]["gone"]), ([], oldest - 1))
+    equal(daemon.ask({"op": "query", "cursor": cursor("d", oldest + 1), "limit": 1})[-1].get("gone"), None)
     client = s.client(daemon)
     client.send({"id": 2, "op": "subscribe", "from": "c1.a0"})
-    equal(client.line(), {"id": 2, "gone": 40, "subscribed": True, "cursor": "c1.a28"})
-    equal(client.line()["exit"]["id"], node.incarnation + "-41")
+    equal(client.line(), {"id": 2, "gone": oldest - 1, "subscribed": True, "cursor": cursor("a", oldest - 1)})
+    equal(client.line()["exit"]["id"], "%s-%d" % (node.incarnation, oldest))
     daemon.stop()
 
 
@@ -332,7 +341,7 @@ def cascade(node, width, depth=2, root_pid="<0.1.0>", between=None):
 
 @test
 def test_cascade_as_one_story(s):
-    daemon = s.start()
+    daemon = s.start("--segment-rows", "100")
     node = FakeNode(daemon.ingest, name="a@h")
     lone = node.make(exit_record("<0.7.0>"))
     root, members = cascade(node, 300, 2, between=lambda: node.make() if node.made % 7 == 0 else None)

@@ -38,6 +38,27 @@ $(B)/test/fuzz/fuzz_settings: $(OBJ)/fuzz/fuzz_settings.o $(FUZZ_SETTINGS:%=$(OB
 	@mkdir -p $(@D)
 	clang -fsanitize=fuzzer,address,undefined -o $@ $^ -lconfuse -lpthread
 
+# The daemon's side of a request, with parts in memory for a store: nothing of the node is in it.
+FUZZ_REQUEST_UNITS := buffer cursor filter groups log log_output memory op_count op_records op_subscribe op_tree reply scan \
+	timestamp utf8
+FUZZ_REQUEST_OBJECTS := $(FUZZ_REQUEST_UNITS:%=$(OBJ)/fuzz-daemon/%.o) $(OBJ)/fuzz-daemon/fuzz_request.o
+FUZZ_DAEMON_CFLAGS := $(BASE_CFLAGS) -iquote daemon -O1 -g -fno-omit-frame-pointer \
+	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+
+$(OBJ)/fuzz-daemon/%.o: daemon/%.c test/fuzz/module.mk
+	@mkdir -p $(@D)
+	clang $(FUZZ_DAEMON_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(OBJ)/fuzz-daemon/%.o: test/fuzz/%.c test/fuzz/module.mk
+	@mkdir -p $(@D)
+	clang $(FUZZ_DAEMON_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/test/fuzz/fuzz_request: $(FUZZ_REQUEST_OBJECTS)
+	@mkdir -p $(@D)
+	clang -fsanitize=fuzzer,address,undefined -o $@ $^ -ljansson -lsqlite3 -lpthread
+
+-include $(wildcard $(OBJ)/fuzz-daemon/*.d)
+
 .PHONY: test-fuzz fuzz fuzz-merge
 test-fuzz: $(FUZZ_TARGETS:%=$(B)/test/fuzz/%)
 	@test/fuzz/run.sh test $(FUZZ_TARGETS)
