@@ -31,6 +31,7 @@ deps:
 include c_src/module.mk
 include src/module.mk
 include daemon/module.mk
+include packaging/module.mk
 include test/module.mk
 
 clean:

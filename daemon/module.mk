@@ -1,9 +1,7 @@
 # coronerd, the daemon. Everything but coronerd.c is linked into its unit tests, too.
 
 DAEMON_LIBS := -luv -ljansson -lsqlite3 -lcbor -lconfuse -lsystemd -lnats -lpthread
-DAEMON_UNITS := access buffer cursor endpoint filter fold frame hello ingest item log log_output memory notify op_records op_status \
-	op_subscribe options query record render render_ecs render_otlp reply settings settings_keys settings_text settings_value shrink \
-	sink sink_exec sink_file sink_nats sink_stdout sink_stream sinks store timestamp utf8 writer
+DAEMON_UNITS := $(filter-out coronerd coronerctl ctl ctl_%,$(patsubst daemon/%.c,%,$(wildcard daemon/*.c)))
 DAEMON_CFLAGS := $(BASE_CFLAGS) -Idaemon
 DAEMON_SAN_FLAGS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SAN := $(B)/san

@@ -20,6 +20,9 @@ static void usage(FILE *out)
         "      --listen PATH   socket that nodes connect to\n"
         "      --query PATH    socket that answers questions\n"
         "      --store PATH    database\n"
+        "      --http ADDRESS  serve /metrics, /healthz and /readyz at 127.0.0.1:PORT, [::1]:PORT "
+        "or\n"
+        "                      unix:PATH\n"
         "      --out FILE      also write every record as a line of JSON to FILE; - is stdout\n"
         "      --help          show this\n"
         "      --version       show the version\n"
@@ -57,17 +60,13 @@ static int check_arguments(int argc, char **argv, const struct settings_flags *f
 
 int options_read(int argc, char **argv, struct options *options)
 {
-    enum { LISTEN = 256, QUERY, STORE, OUT, CHECK, HELP, VERSION };
+    enum { LISTEN = 256, QUERY, STORE, OUT, HTTP, CHECK, HELP, VERSION };
     static const struct option known[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"check", no_argument, NULL, CHECK},
-        {"listen", required_argument, NULL, LISTEN},
-        {"query", required_argument, NULL, QUERY},
-        {"store", required_argument, NULL, STORE},
-        {"out", required_argument, NULL, OUT},
-        {"help", no_argument, NULL, HELP},
-        {"version", no_argument, NULL, VERSION},
-        {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'},    {"check", no_argument, NULL, CHECK},
+        {"listen", required_argument, NULL, LISTEN}, {"query", required_argument, NULL, QUERY},
+        {"store", required_argument, NULL, STORE},   {"out", required_argument, NULL, OUT},
+        {"http", required_argument, NULL, HTTP},     {"help", no_argument, NULL, HELP},
+        {"version", no_argument, NULL, VERSION},     {NULL, 0, NULL, 0},
     };
     int option;
 
@@ -91,6 +90,9 @@ int options_read(int argc, char **argv, struct options *options)
             break;
         case OUT:
             options->flags.out = optarg;
+            break;
+        case HTTP:
+            options->flags.http = optarg;
             break;
         case HELP:
             usage(stdout);

@@ -297,9 +297,11 @@ static int parse(char *text, size_t length, const char *name)
 
 /* ---- what holds for all of it ---- */
 
-static void take_flags(struct settings *settings, const struct settings_flags *flags)
+static int take_flags(struct settings *settings, const struct settings_flags *flags)
 {
     struct sink_settings *sink;
+    char why[VALUE_WHY_SIZE];
+    size_t index;
 
     if (flags->listen != NULL) {
         free(settings->ingest.path);
@@ -313,14 +315,20 @@ static void take_flags(struct settings *settings, const struct settings_flags *f
         free(settings->store.path);
         settings->store.path = memory_string(flags->store);
     }
+    if (flags->http != NULL && value_set(&find_key("http", "address", &index)->type, flags->http,
+                                         &settings->http, why) != 0) {
+        snprintf(reading->why, SETTINGS_WHY_SIZE, "--http: %s", why);
+        return -1;
+    }
     if (flags->out == NULL)
-        return;
+        return 0;
     sink = find_sink(settings, "out");
     if (sink == NULL)
         sink = add_sink(settings, "out");
     sink->type = strcmp(flags->out, "-") == 0 ? SINK_STDOUT : SINK_FILE;
     free(sink->path);
     sink->path = sink->type == SINK_FILE ? memory_string(flags->out) : NULL;
+    return 0;
 }
 
 /* A path that only one may have. */
@@ -437,8 +445,8 @@ struct settings *settings_parse(const char *text, size_t length, const char *nam
     if (settings_text_clean(clean, length, name, why, SETTINGS_WHY_SIZE) != 0 ||
         parse(clean, length + 1, name) != 0)
         goto done;
-    take_flags(state->settings, flags);
-    if (check_paths(state->settings, name) != 0 || check_stdout(state->settings, name) != 0)
+    if (take_flags(state->settings, flags) != 0 || check_paths(state->settings, name) != 0 ||
+        check_stdout(state->settings, name) != 0)
         goto done;
     settings = state->settings;
     state->settings = NULL;

@@ -123,15 +123,15 @@ static int read_time(const struct value_type *type, const char *text, uint64_t u
     return 0;
 }
 
-static int set_count(const struct value_type *type, const char *text, unsigned *value, char *why)
+static int set_number(const struct value_type *type, const char *text, uint64_t *value, char *why)
 {
     const char *end;
     uint64_t count;
 
-    if (!read_number(text, UINT32_MAX, &count, &end) || *end != '\0' || count < type->least ||
+    if (!read_number(text, UINT64_MAX >> 1, &count, &end) || *end != '\0' || count < type->least ||
         count > type->most)
         return fail(why, "'%s' is not a number from %llu to %llu", text, type->least, type->most);
-    *value = (unsigned)count;
+    *value = count;
     return 0;
 }
 
@@ -325,8 +325,8 @@ static int set_http(const char *text, char **value, char *why)
         return check_path(text + 5, most, why) == 0 ? replace(value, text) : -1;
     }
     if (colon == NULL || (size_t)(colon - text) >= sizeof(host) ||
-        !read_number(colon + 1, 65535, &port, &end) || *end != '\0' || port == 0)
-        return fail(why, "'%s' is no address; one is like 127.0.0.1:9321, [::1]:9321 or unix:/PATH",
+        !read_number(colon + 1, 65535, &port, &end) || *end != '\0')
+        return fail(why, "'%s' is no address; one is like 127.0.0.1:9717, [::1]:9717 or unix:/PATH",
                     text);
     memcpy(host, text, (size_t)(colon - text));
     host[colon - text] = '\0';
@@ -387,7 +387,7 @@ bool value_is_list(enum value_kind kind)
 int value_set(const struct value_type *type, const char *text, void *value,
               char why[VALUE_WHY_SIZE])
 {
-    uint64_t number;
+    uint64_t number = 0;
 
     switch (type->kind) {
     case VALUE_PATH:
@@ -411,7 +411,12 @@ int value_set(const struct value_type *type, const char *text, void *value,
         *(unsigned *)value = (unsigned)number;
         return 0;
     case VALUE_COUNT:
-        return set_count(type, text, value, why);
+        if (set_number(type, text, &number, why) != 0)
+            return -1;
+        *(unsigned *)value = (unsigned)number;
+        return 0;
+    case VALUE_NUMBER:
+        return set_number(type, text, value, why);
     case VALUE_SWITCH:
         return set_switch(text, value, why);
     case VALUE_MODE:
@@ -487,6 +492,9 @@ void value_print(const struct value_type *type, const void *value, FILE *out)
     case VALUE_COUNT:
         fprintf(out, "%u", *(const unsigned *)value);
         break;
+    case VALUE_NUMBER:
+        fprintf(out, "%" PRIu64, *(const uint64_t *)value);
+        break;
     case VALUE_SWITCH:
         fputs(*(const bool *)value ? "on" : "off", out);
         break;
@@ -524,6 +532,7 @@ static size_t size_of(enum value_kind kind)
         return sizeof(char *);
     case VALUE_SIZE:
     case VALUE_AGE:
+    case VALUE_NUMBER:
         return sizeof(uint64_t);
     case VALUE_SECONDS:
     case VALUE_MILLISECONDS:

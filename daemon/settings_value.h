@@ -19,6 +19,7 @@ enum value_kind {
     VALUE_SECONDS,      /* unsigned */
     VALUE_MILLISECONDS, /* unsigned */
     VALUE_COUNT,        /* unsigned */
+    VALUE_NUMBER,       /* uint64_t */
     VALUE_SWITCH,       /* bool */
     VALUE_MODE,         /* mode_t */
     VALUE_GROUP,        /* gid_t: (gid_t)-1 for "" */

@@ -8,7 +8,7 @@
 set -euo pipefail
 
 build="gcc make erlang-base erlang-dev erlang-runtime-tools libuv1-dev libjansson-dev libsqlite3-dev libcbor-dev libconfuse-dev libsystemd-dev libnats-dev scdoc"
-test="erlang-eunit erlang-common-test erlang-tools erlang-proper libcmocka-dev valgrind clang sqlite3 python3-minimal python3-jsonschema python3-cbor2 libdbd-mariadb-perl procps rsyslog nats-server"
+test="erlang-eunit erlang-common-test erlang-tools erlang-proper libcmocka-dev valgrind clang sqlite3 python3-minimal python3-jsonschema python3-cbor2 libdbd-mariadb-perl procps systemd strace mandoc man-db adduser init-system-helpers dpkg-dev binutils rsyslog nats-server"
 # The roots of other OTPs that test-matrix makes.
 matrix="debootstrap debian-archive-keyring util-linux"
 fuzz="clang libclang-rt-dev llvm libcmocka-dev libcbor-dev erlang-dev"

@@ -35,3 +35,12 @@ test-sinks: priv/coronerd $(SAN)/coronerd
 
 test-pipelines: priv/coronerd $(SAN)/coronerd
 	@/usr/bin/python3 test/e2e/pipeline_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(SINKS)
+
+# The daemon as a service, and what is installed of it.
+.PHONY: test-service
+test-service: all $(SAN)/coronerd
+	@/usr/bin/python3 test/e2e/service_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(E2E)
+
+.PHONY: test-package
+test-package: all $(SAN)/coronerd
+	@/usr/bin/python3 test/e2e/package_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(E2E)

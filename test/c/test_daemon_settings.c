@@ -20,7 +20,7 @@
 
 #define SAMPLE "priv/coronerd.conf"
 
-static const struct settings_flags no_flags = {NULL, NULL, NULL, NULL};
+static const struct settings_flags no_flags = {.out = NULL};
 
 static struct settings *parse(const char *text)
 {
@@ -83,6 +83,7 @@ static void test_values(void **state)
     expect_line("store { max_age = 36h }", "max_age = 36h\n");
     expect_line("store { max_age = 48h }", "max_age = 2d\n");
     expect_line("limits { query_deadline = 1500ms }", "query_deadline = 1500ms\n");
+    expect_line("store { segment_rows = 100000 }", "segment_rows = 100000\n");
     expect_line("query { mode = 600 }", "mode = 0600\n");
     expect_line("query { group = root }", "group = 0\n");
     expect_line("query { allow_users = { root, 1000 } }", "allow_users = {0, 1000}\n");
@@ -154,7 +155,6 @@ static void test_errors(void **state)
         {"limits { query_deadline = 1ms }", "is not from 10 to 3600000 milliseconds"},
         {"http { address = \"0.0.0.0:80\" }", "f:1: address: '0.0.0.0' is no loopback address"},
         {"http { address = \"127.0.0.1\" }", "is no address"},
-        {"http { address = \"127.0.0.1:0\" }", "is no address"},
         {"http { address = \"127.0.0.1:65536\" }", "is no address"},
         {"http { address = localhost:80 }", "is no loopback address"},
         {"http { address = unix:x }", "is no absolute path"},
@@ -279,6 +279,15 @@ static void test_flags(void **state)
     assert_string_equal(settings->sinks[0].name, "out");
     assert_int_equal(settings->sinks[0].type, SINK_STDOUT);
     settings_free(settings);
+
+    flags = (struct settings_flags){.http = "127.0.0.1:0"};
+    settings = settings_read(NULL, &flags, why);
+    assert_non_null(settings);
+    assert_string_equal(settings->http, "127.0.0.1:0");
+    settings_free(settings);
+    flags.http = "1.2.3.4:5";
+    assert_null(settings_read(NULL, &flags, why));
+    assert_non_null(strstr(why, "--http: '1.2.3.4' is no loopback address"));
 
     flags = (struct settings_flags){.query = "/a"};
     assert_null(settings_parse(text, strlen(text), "f", &flags, why));

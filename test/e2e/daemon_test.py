@@ -940,7 +940,9 @@ def test_long_answer_to_a_slow_reader(s):
 
 @test
 def test_connection_limits(s):
-    daemon = s.start()
+    with open(s.path("coronerd.conf"), "w") as config:
+        config.write("limits { query_connections = 64 }\n")
+    daemon = s.start("-c", s.path("coronerd.conf"))
     clients = [s.client(daemon) for _ in range(64)]
     clients[-1].send({"op": "version"})
     check("version" in clients[-1].line())

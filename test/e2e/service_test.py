@@ -364,11 +364,11 @@ def test_second_signal_ends_at_once(s):
 # ---- the log -----------------------------------------------------------------------------------------
 
 
-def start_with_stderr(s, stderr, **environment):
+def start_with_stderr(s, stderr, options=None, **environment):
     """The daemon with this as its standard error."""
     command = [s.san, "--listen", s.path("i.sock"), "--query", s.path("q.sock"), "--store", s.path("s.db")]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
-                               env=dict(os.environ, **environment))
+                               env=dict(os.environ, **environment), **(options or {}))
     s.undo.callback(lambda: (process.poll() is None and process.kill(), process.wait()))
     return process
 
@@ -441,10 +441,13 @@ def read_more(reading, text, wanted):
 
 @test
 def test_nobody_reads_the_log(s):
-    """Neither a pipe nor a socket nor a terminal that is not read holds up the daemon, and it tells what is missing."""
-    for pair in (pipe_pair, socket_pair, terminal_pair):
+    """Neither a pipe nor a socket nor a terminal that is not read holds up the daemon, and it tells what is missing. A
+    pipe of another user is one that it may not open anew."""
+    os.chown(s.folder, NOBODY, NOBODY)
+    nobody = dict(user=NOBODY, group=NOBODY, extra_groups=[])
+    for pair, options in ((pipe_pair, nobody), (pipe_pair, {}), (socket_pair, {}), (terminal_pair, {})):
         reading, writing = pair(s)
-        process = start_with_stderr(s, writing)
+        process = start_with_stderr(s, writing, options)
         text = read_more(reading, b"", rb"ready: ")
         cause_lines(s, 3500)
         # Everything is answered, though the log has come to a stop.

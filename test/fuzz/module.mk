@@ -24,6 +24,20 @@ $(B)/test/fuzz/%: $(OBJ)/fuzz/%.o $(FUZZ_OBJECTS)
 	@mkdir -p $(@D)
 	clang -fsanitize=fuzzer,address,undefined -o $@ $^ -lcmocka -lcbor -lpthread
 
+# The config file is the daemon's.
+FUZZ_SETTINGS := buffer log log_output memory settings settings_keys settings_text settings_value utf8
+
+$(OBJ)/fuzz/fuzz_settings.o: FUZZ_CFLAGS += -iquote daemon
+
+$(OBJ)/fuzz-settings/%.o: daemon/%.c test/fuzz/module.mk
+	@mkdir -p $(@D)
+	clang $(BASE_CFLAGS) -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
+		-fno-sanitize-recover=all -MMD -MP -c -o $@ $<
+
+$(B)/test/fuzz/fuzz_settings: $(OBJ)/fuzz/fuzz_settings.o $(FUZZ_SETTINGS:%=$(OBJ)/fuzz-settings/%.o)
+	@mkdir -p $(@D)
+	clang -fsanitize=fuzzer,address,undefined -o $@ $^ -lconfuse -lpthread
+
 .PHONY: test-fuzz fuzz fuzz-merge
 test-fuzz: $(FUZZ_TARGETS:%=$(B)/test/fuzz/%)
 	@test/fuzz/run.sh test $(FUZZ_TARGETS)
@@ -34,4 +48,4 @@ fuzz: $(FUZZ_TARGETS:%=$(B)/test/fuzz/%)
 fuzz-merge: $(FUZZ_TARGETS:%=$(B)/test/fuzz/%)
 	@test/fuzz/run.sh merge $(FUZZ_TARGETS)
 
--include $(wildcard $(OBJ)/fuzz/*.d)
+-include $(wildcard $(OBJ)/fuzz/*.d $(OBJ)/fuzz-settings/*.d)
