@@ -424,7 +424,7 @@ static struct scan *walk_on(const struct lookup *lookup, struct store_reader *re
 }
 
 /* Tell the row that the walk is at. *${scan} is ended, and begun anew, where it is in the way. */
-static int query_tell(struct lookup *lookup, struct query_context *context, struct scan **scan,
+static int tell_found(struct lookup *lookup, struct query_context *context, struct scan **scan,
                       struct met *met)
 {
     if (meet(*scan, met, context->error) != 0)
@@ -466,7 +466,7 @@ static enum query_step query_step(void *state, struct query_context *context)
             step = QUERY_MORE;
             break;
         }
-        if (query_tell(lookup, context, &scan, &met) != 0) {
+        if (tell_found(lookup, context, &scan, &met) != 0) {
             step = QUERY_FAILED;
             break;
         }

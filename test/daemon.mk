@@ -32,6 +32,14 @@ test-daemon: priv/coronerd $(SAN)/coronerd $(DAEMON_TESTS:%=$(SAN)/test/%) $(DAE
 test-http: priv/coronerd $(SAN)/coronerd
 	@/usr/bin/python3 test/e2e/http_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(HTTP)
 
+# Sinks, and the real programs behind them: rsyslog, a NATS server. SINKS="nats_killed" runs only some.
+.PHONY: test-sinks test-pipelines
+test-sinks: priv/coronerd $(SAN)/coronerd
+	@/usr/bin/python3 test/e2e/sink_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(SINKS)
+
+test-pipelines: priv/coronerd $(SAN)/coronerd
+	@/usr/bin/python3 test/e2e/pipeline_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(SINKS)
+
 # The daemon as a service, and what is installed of it.
 .PHONY: test-service
 test-service: all $(SAN)/coronerd
@@ -40,11 +48,3 @@ test-service: all $(SAN)/coronerd
 .PHONY: test-package
 test-package: all $(SAN)/coronerd
 	@/usr/bin/python3 test/e2e/package_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(E2E)
-
-# Sinks, and the real programs behind them: rsyslog, a NATS server. SINKS="nats_killed" runs only some.
-.PHONY: test-sinks test-pipelines
-test-sinks: priv/coronerd $(SAN)/coronerd
-	@/usr/bin/python3 test/e2e/sink_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(SINKS)
-
-test-pipelines: priv/coronerd $(SAN)/coronerd
-	@/usr/bin/python3 test/e2e/pipeline_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(SINKS)

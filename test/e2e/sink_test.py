@@ -219,6 +219,57 @@ def test_rotation_killed_at_each_step(s):
 
 
 @test
+def test_rotation_killed_in_a_call(s):
+    """SIGKILL at the n-th rename, whichever file it moves: before it is done, or right after."""
+    for number in (1, 2, 3, 5, 8):
+        for when in ("rename", "openat"):
+            out = s.path("out-%d-%s" % (number, when))
+            arguments = config(s, {"name": "a%d%s" % (number, when), "type": "file", "path": out,
+                                   "rotate_bytes": "64KiB", "rotate_keep": 900})
+            trap = ("-P", out) if when == "openat" else ()
+            nth = number + (when == "openat")  # the first one opens it at the start
+            daemon = s.start(*arguments, out=None, binary=s.plain, ready=False, wrapper=(
+                "strace", "-f", "-qq", "-o", s.path("trace"), *trap, "-e", "trace=%s" % when,
+                "-e", "inject=%s:signal=KILL:when=%d" % (when, nth)))
+            node = FakeNode(daemon.ingest)
+            for _ in range(700):
+                node.make()
+            while daemon.process.poll() is None:
+                if node.socket is None and not node.connect():
+                    select.select([], [], [], 0.01)
+                node.turn(0.05)
+            daemon.wait()
+            with open(s.path("trace")) as trace:
+                check("killed by SIGKILL" in trace.read(), "it was not killed there", number, when)
+            node.close()
+            daemon = s.start(*arguments, out=None, binary=s.plain)
+            check(node.connect() and node.deliver())
+            until_sink(daemon, "a%d%s" % (number, when), caught_up)
+            daemon.stop()
+            equal(ids_in(*rotated(out)), daemon.rows(), "killed at %s %d" % (when, number))
+
+
+@test
+def test_cursor_of_before_sinks_had_names(s):
+    """A store of an older daemon knows how far the file had come; nothing is repeated though the file is gone."""
+    daemon = s.start()
+    node = send(daemon, 50)
+    until_sink(daemon, "out", caught_up)
+    daemon.stop()
+    os.unlink(daemon.out)
+    subprocess.run(["/usr/bin/sqlite3", daemon.store,
+                    "UPDATE sinks SET name = 'file:%s' WHERE name = 'out'" % os.path.realpath(daemon.out)], check=True)
+    with open(daemon.out, "wb"):
+        pass
+    daemon = s.start()
+    node.close()
+    send(daemon, 5, node)
+    until_sink(daemon, "out", caught_up)
+    daemon.stop()
+    equal(daemon.file_ids(), daemon.rows()[50:])
+
+
+@test
 def test_full_file_system(s):
     """A file on a tmpfs that is full: nothing is torn or lost, the other sink and the store go on."""
     folder = s.path("small")
