@@ -339,7 +339,8 @@ def test_32_descriptors(s):
         select.select([node.socket for node in waiting if node.socket is not None], [], [], 0.02)
     for client in clients:
         client.close()
-    check(daemon.logged("Too many open files"), "it had enough", daemon.log())
+    # libuv closes at once whom it has no descriptor for.
+    check(sum(node.connects for node in nodes) > 24, "it had enough", [node.connects for node in nodes])
     check(daemon.cpu_seconds() - before < 10, "it spins", daemon.cpu_seconds() - before)
     equal(served, 24)
     accounts(daemon, nodes)
@@ -405,11 +406,8 @@ def test_subscriber_that_reads_a_kilobyte_a_second(s):
         if due > 0:
             node.burst(min(due, 2000))
         check(node.turn(0.002), "ingest is affected", daemon.log())
-        if len(read) < 1024 * passed:
-            try:
-                read += client.socket.recv(int(1024 * passed) + 1 - len(read), socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                pass
+        if len(read) < 1024 * passed and select.select([client.socket], [], [], 0)[0]:
+            read += client.socket.recv(int(1024 * passed) + 1 - len(read))
         most = max(most, daemon.rss_mib())
     made, took = node.made, time.monotonic() - began
     waiting = len(node.outbox)
@@ -441,16 +439,16 @@ def test_500_idle_clients(s):
         check(node.connect())
         s.undo.callback(node.close)
     pump(idle, lambda: all(node.hello_acked for node in idle), daemon)
-    clients, refused = [], 0
-    for _ in range(500):
-        client = Client(daemon.query)
+    clients = []
+    while len(clients) < 500:
+        try:
+            client = Client(daemon.query)
+        except BlockingIOError:  # the kernel's queue is full: the daemon has not come to them yet
+            continue
         s.undo.callback(client.close)
         clients.append(client)
-    for client in clients[:-440:-1]:
-        line = client.line()
-        equal(line["error"]["code"], "too_many_connections")
-        refused += 1
-    equal(refused, 439)
+    for client in clients[64:]:
+        equal(client.line()["error"]["code"], "too_many_connections")
     clients[0].send({"op": "version"})
     check("version" in clients[0].line(), "one that came in time is served")
     busy = Node(daemon.ingest, name="busy@h")

@@ -59,6 +59,24 @@ $(B)/test/fuzz/fuzz_request: $(FUZZ_REQUEST_OBJECTS)
 
 -include $(wildcard $(OBJ)/fuzz-daemon/*.d)
 
+# What a node can send is read by the daemon.
+FUZZ_FRAME := buffer frame hello item log memory record shrink timestamp utf8
+
+FUZZ_FRAME_CFLAGS = $(BASE_CFLAGS) -iquote daemon -O1 -g -fno-omit-frame-pointer \
+	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+
+$(OBJ)/fuzz-frame/fuzz_frame.o: test/fuzz/fuzz_frame.c test/fuzz/module.mk
+	@mkdir -p $(@D)
+	clang $(FUZZ_FRAME_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(OBJ)/fuzz-frame/%.o: daemon/%.c test/fuzz/module.mk
+	@mkdir -p $(@D)
+	clang $(FUZZ_FRAME_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/test/fuzz/fuzz_frame: $(OBJ)/fuzz-frame/fuzz_frame.o $(FUZZ_FRAME:%=$(OBJ)/fuzz-frame/%.o)
+	@mkdir -p $(@D)
+	clang -fsanitize=fuzzer,address,undefined -o $@ $^ -lcbor -ljansson -lpthread
+
 .PHONY: test-fuzz fuzz fuzz-merge
 test-fuzz: $(FUZZ_TARGETS:%=$(B)/test/fuzz/%)
 	@test/fuzz/run.sh test $(FUZZ_TARGETS)
@@ -70,3 +88,4 @@ fuzz-merge: $(FUZZ_TARGETS:%=$(B)/test/fuzz/%)
 	@test/fuzz/run.sh merge $(FUZZ_TARGETS)
 
 -include $(wildcard $(OBJ)/fuzz/*.d $(OBJ)/fuzz-settings/*.d)
+-include $(wildcard $(OBJ)/fuzz/*.d $(OBJ)/fuzz-frame/*.d)
