@@ -76,6 +76,7 @@ stop() ->
               end,
     %% Where all processes of coroner were killed at once nobody was left to disarm.
     _ = not is_started() andalso coroner_server:is_armed() andalso coroner_server:disarm(),
+    ok = coroner_server:forget_scope(),
     case Stopped of
         ok -> ok;
         {error, not_found} -> ok;

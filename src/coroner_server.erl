@@ -3,7 +3,7 @@
 -behaviour(gen_server).
 
 -export([start_link/1, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
--export([check/0, pause/0, resume/0, scope/1, is_armed/0, rearm/0, disarm/0]).
+-export([check/0, pause/0, resume/0, scope/1, forget_scope/0, is_armed/0, rearm/0, disarm/0]).
 
 -record(state, {options :: coroner_options:options(), % as they were given
                 watch :: coroner_watch:watch(),
@@ -11,6 +11,7 @@
 
 -define(DRAIN_MS, 1000).
 -define(TICK_MS, 1000).
+-define(SCOPE_NOW, scope_now). % in the application's environment: a server that takes over from one that was killed goes on with it
 
 -spec start_link(coroner_options:options()) -> {ok, pid()} | {error, term()}.
 start_link(Options) ->
@@ -37,6 +38,11 @@ resume() ->
 scope(Scope) ->
     gen_server:call(?MODULE, {scope, Scope}, infinity).
 
+%% @doc Forgets the scope that was set last: a server that starts begins with that of its options.
+-spec forget_scope() -> ok.
+forget_scope() ->
+    application:unset_env(coroner, ?SCOPE_NOW).
+
 %% @doc Arms the node again if it is no more: somebody has unloaded the library.
 -spec rearm() -> ok | {error, term()}.
 rearm() ->
@@ -56,8 +62,12 @@ stop_nif() ->
     end.
 
 -spec init(coroner_options:options()) -> {ok, #state{}} | {stop, term()}.
-init(Options) ->
+init(Given) ->
     process_flag(trap_exit, true),
+    Options = case application:get_env(coroner, ?SCOPE_NOW) of
+                  {ok, Scope} -> Given#{scope => Scope};
+                  undefined -> Given
+              end,
     case arm(Options) of
         {ok, State} ->
             erlang:send_after(?TICK_MS, self(), tick),
@@ -119,6 +129,7 @@ handle_call(resume, _From, State) ->
     {Result, Watch} = coroner_watch:resume(State#state.watch),
     {reply, Result, State#state{watch = Watch}};
 handle_call({scope, Scope}, _From, #state{options = Options, watch = Watch} = State) ->
+    ok = application:set_env(coroner, ?SCOPE_NOW, Scope),
     {reply, ok, State#state{options = Options#{scope => Scope}, watch = coroner_watch:scope(Scope, Watch)}};
 handle_call(rearm, _From, State) ->
     case rearmed(State) of

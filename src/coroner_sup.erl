@@ -15,6 +15,7 @@ child_spec(Options) ->
 
 -spec init(coroner_options:options()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(Options) ->
+    ok = coroner_server:forget_scope(),
     %% Disarming a million processes takes seconds, and must not be cut short: shutdown is infinity.
     Guard = #{id => coroner_guard, start => {coroner_guard, start_link, []}, shutdown => infinity},
     Server = #{id => coroner_server, start => {coroner_server, start_link, [Options]}, shutdown => infinity},

@@ -43,8 +43,7 @@ each({Pid, Monitor} = Lister, Do, Accumulator) ->
     Pid ! {more, self()},
     receive
         {Pid, []} ->
-            demonitor(Monitor, [flush]),
-            Accumulator;
+            receive {'DOWN', Monitor, process, Pid, _} -> Accumulator end;
         {Pid, Pids} ->
             Next = Do(Pids, Accumulator),
             erlang:yield(),

@@ -38,6 +38,7 @@ scope_test_() ->
      {"back to all", in(apps(), fun back_to_all/0)},
      {"changed under storms", in(all, fun changed_in_storms/0)},
      {"flags that somebody takes off", in(apps(), fun robbed/0)},
+     {"the scope outlives the server", in(all, fun server_killed/0)},
      {"pause and resume", in(apps(), fun paused/0)},
      {"what an outsider starts inside is found", in(apps(), fun found_later/0)},
      {"stop leaves nothing", in(apps(), fun leaves_nothing/0)}].
@@ -445,6 +446,19 @@ robbed() ->
             ?assertEqual(lists:sort([whereis(coroner_server) | of_application(?A)]), lists:sort(traced())),
             ?assert(is_traced(inside()))
     end.
+
+server_killed() ->
+    ok = coroner:scope(apps()),
+    Server = whereis(coroner_server),
+    exit(Server, kill),
+    testlib:ended(Server),
+    %% The supervisor answers when it has started the server again.
+    _ = supervisor:which_children(coroner_sup),
+    ?assertEqual({ok, apps()}, coroner:scope()),
+    ?assertEqual(lists:sort([whereis(coroner_server) | of_application(?A)]), lists:sort(traced())),
+    ok = coroner:stop(),
+    ok = coroner:start(#{ingest => none}),
+    ?assertEqual({ok, all}, coroner:scope()).
 
 paused() ->
     ok = coroner:pause(),
