@@ -24,26 +24,14 @@ $(B)/test/fuzz/%: $(OBJ)/fuzz/%.o $(FUZZ_OBJECTS)
 	@mkdir -p $(@D)
 	clang -fsanitize=fuzzer,address,undefined -o $@ $^ -lcmocka -lcbor -lpthread
 
-# The config file is the daemon's.
-FUZZ_SETTINGS := buffer log log_output memory settings settings_keys settings_text settings_value utf8
-
-$(OBJ)/fuzz/fuzz_settings.o: FUZZ_CFLAGS += -iquote daemon
-
-$(OBJ)/fuzz-settings/%.o: daemon/%.c test/fuzz/module.mk
-	@mkdir -p $(@D)
-	clang $(BASE_CFLAGS) -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
-		-fno-sanitize-recover=all -MMD -MP -c -o $@ $<
-
-$(B)/test/fuzz/fuzz_settings: $(OBJ)/fuzz/fuzz_settings.o $(FUZZ_SETTINGS:%=$(OBJ)/fuzz-settings/%.o)
-	@mkdir -p $(@D)
-	clang -fsanitize=fuzzer,address,undefined -o $@ $^ -lconfuse -lpthread
-
-# The daemon's side of a request, with parts in memory for a store: nothing of the node is in it.
-FUZZ_REQUEST_UNITS := buffer cursor filter groups log log_output memory op_count op_records op_subscribe op_tree reply scan \
-	timestamp utf8
-FUZZ_REQUEST_OBJECTS := $(FUZZ_REQUEST_UNITS:%=$(OBJ)/fuzz-daemon/%.o) $(OBJ)/fuzz-daemon/fuzz_request.o
+# What the daemon reads: a config file, frames of nodes, requests (these with parts in memory for a store). Nothing of the
+# node is in it, and files of the same name are.
 FUZZ_DAEMON_CFLAGS := $(BASE_CFLAGS) -iquote daemon -O1 -g -fno-omit-frame-pointer \
 	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+FUZZ_SETTINGS := buffer http_address log log_output memory settings settings_keys settings_text settings_value utf8
+FUZZ_FRAME := buffer frame hello item log log_output memory record shape shrink timestamp transcode utf8
+FUZZ_REQUEST := buffer cursor filter groups log log_output memory op_count op_records op_subscribe op_tree reply scan \
+	timestamp utf8
 
 $(OBJ)/fuzz-daemon/%.o: daemon/%.c test/fuzz/module.mk
 	@mkdir -p $(@D)
@@ -53,29 +41,12 @@ $(OBJ)/fuzz-daemon/%.o: test/fuzz/%.c test/fuzz/module.mk
 	@mkdir -p $(@D)
 	clang $(FUZZ_DAEMON_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/test/fuzz/fuzz_request: $(FUZZ_REQUEST_OBJECTS)
+$(B)/test/fuzz/fuzz_settings: $(FUZZ_SETTINGS:%=$(OBJ)/fuzz-daemon/%.o)
+$(B)/test/fuzz/fuzz_frame: $(FUZZ_FRAME:%=$(OBJ)/fuzz-daemon/%.o)
+$(B)/test/fuzz/fuzz_request: $(FUZZ_REQUEST:%=$(OBJ)/fuzz-daemon/%.o)
+$(B)/test/fuzz/fuzz_settings $(B)/test/fuzz/fuzz_frame $(B)/test/fuzz/fuzz_request: $(B)/test/fuzz/%: $(OBJ)/fuzz-daemon/%.o
 	@mkdir -p $(@D)
-	clang -fsanitize=fuzzer,address,undefined -o $@ $^ -ljansson -lsqlite3 -lpthread
-
--include $(wildcard $(OBJ)/fuzz-daemon/*.d)
-
-# What a node can send is read by the daemon.
-FUZZ_FRAME := buffer frame hello item log memory record shrink timestamp utf8
-
-FUZZ_FRAME_CFLAGS = $(BASE_CFLAGS) -iquote daemon -O1 -g -fno-omit-frame-pointer \
-	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
-
-$(OBJ)/fuzz-frame/fuzz_frame.o: test/fuzz/fuzz_frame.c test/fuzz/module.mk
-	@mkdir -p $(@D)
-	clang $(FUZZ_FRAME_CFLAGS) -MMD -MP -c -o $@ $<
-
-$(OBJ)/fuzz-frame/%.o: daemon/%.c test/fuzz/module.mk
-	@mkdir -p $(@D)
-	clang $(FUZZ_FRAME_CFLAGS) -MMD -MP -c -o $@ $<
-
-$(B)/test/fuzz/fuzz_frame: $(OBJ)/fuzz-frame/fuzz_frame.o $(FUZZ_FRAME:%=$(OBJ)/fuzz-frame/%.o)
-	@mkdir -p $(@D)
-	clang -fsanitize=fuzzer,address,undefined -o $@ $^ -lcbor -ljansson -lpthread
+	clang -fsanitize=fuzzer,address,undefined -o $@ $^ -lconfuse -lcbor -ljansson -lsqlite3 -lpthread
 
 .PHONY: test-fuzz fuzz fuzz-merge
 test-fuzz: $(FUZZ_TARGETS:%=$(B)/test/fuzz/%)
@@ -87,5 +58,5 @@ fuzz: $(FUZZ_TARGETS:%=$(B)/test/fuzz/%)
 fuzz-merge: $(FUZZ_TARGETS:%=$(B)/test/fuzz/%)
 	@test/fuzz/run.sh merge $(FUZZ_TARGETS)
 
--include $(wildcard $(OBJ)/fuzz/*.d $(OBJ)/fuzz-settings/*.d)
+-include $(wildcard $(OBJ)/fuzz/*.d $(OBJ)/fuzz-daemon/*.d)
 -include $(wildcard $(OBJ)/fuzz/*.d $(OBJ)/fuzz-frame/*.d)
