@@ -12,6 +12,7 @@
 #include "log.h"
 #include "memory.h"
 #include "record.h"
+#include "transcode.h"
 
 #define CONNECTIONS_MAX 1024
 #define BACKLOG 128
@@ -272,20 +273,32 @@ static void on_hello(struct connection *connection, struct frame *frame)
     submit(connection, change);
 }
 
+/* Hands on a record, which is taken over. */
+static void take_record(struct connection *connection, struct record *record)
+{
+    struct change *change;
+
+    /* What is not above the last one would pass for a record that came before, and be lost. */
+    if (record->seq <= connection->last_seq) {
+        refuse(connection, "sequence number %" PRIu64 " after %" PRIu64 " (they rise)", record->seq,
+               connection->last_seq);
+        free(record);
+        return;
+    }
+    connection->last_seq = record->seq;
+    connection->ingest->records++;
+    change = memory_zeroed(sizeof(*change));
+    change->type = CHANGE_RECORD;
+    change->record = record;
+    submit(connection, change);
+}
+
 static void on_record(struct connection *connection, struct frame *frame)
 {
     char why[FRAME_WHY_SIZE];
     struct record *record;
-    struct change *change;
     enum record_fit fit;
 
-    /* What is not above the last one would pass for a record that came before, and be lost. */
-    if (frame->seq <= connection->last_seq) {
-        refuse(connection, "sequence number %" PRIu64 " after %" PRIu64 " (they rise)", frame->seq,
-               connection->last_seq);
-        return;
-    }
-    connection->last_seq = frame->seq;
     record = record_make(frame, connection->hello, &fit, why);
     if (record == NULL) {
         refuse(connection, "%s (sequence number %" PRIu64 ")", why, frame->seq);
@@ -297,11 +310,7 @@ static void on_record(struct connection *connection, struct frame *frame)
             log_warning("record %s-%" PRIu64 " was too long and has been cut",
                         connection->hello->incarnation, frame->seq);
     }
-    connection->ingest->records++;
-    change = memory_zeroed(sizeof(*change));
-    change->type = CHANGE_RECORD;
-    change->record = record;
-    submit(connection, change);
+    take_record(connection, record);
 }
 
 static void on_counters(struct connection *connection, struct frame *frame)
@@ -383,9 +392,17 @@ static void take_frames(struct connection *connection)
     while (!connection->closing) {
         const unsigned char *data = connection->data + at;
         enum frame_split split = frame_split(data, connection->used - at, &length, why);
+        struct record *record = NULL;
 
         if (split == FRAME_INCOMPLETE)
             break;
+        if (split == FRAME_READY && connection->welcomed && !connection->said_bye)
+            record = transcode(data + FRAME_HEADER, length, connection->hello);
+        if (record != NULL) {
+            take_record(connection, record);
+            at += FRAME_HEADER + length;
+            continue;
+        }
         if (split == FRAME_BAD || frame_decode(data + FRAME_HEADER, length, &frame, why) != 0) {
             refuse(connection, "%s", why);
             break;

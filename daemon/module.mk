@@ -3,7 +3,7 @@
 DAEMON_LIBS := -luv -ljansson -lsqlite3 -lcbor
 DAEMON_UNITS := buffer cursor endpoint filter frame groups hello ingest item log memory op_count op_records \
 	op_status op_subscribe op_tree query record reply scan shrink sink store store_columns store_index \
-	store_keep store_load store_reader store_schema store_segment timestamp utf8 writer
+	store_keep store_load store_reader store_schema store_segment timestamp transcode utf8 writer
 DAEMON_CFLAGS := $(BASE_CFLAGS) -Idaemon
 DAEMON_SAN_FLAGS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SAN := $(B)/san
