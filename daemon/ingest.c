@@ -285,12 +285,21 @@ static void on_hello(struct connection *connection, struct frame *frame)
     submit(connection, change);
 }
 
-static void submit_record(struct connection *connection, struct record *record)
+/* Hands on a record, which is taken over. */
+static void take_record(struct connection *connection, struct record *record)
 {
-    struct change *change = memory_zeroed(sizeof(*change));
+    struct change *change;
 
-    connection->ingest->records++;
+    /* What is not above the last one would pass for a record that came before, and be lost. */
+    if (record->seq <= connection->last_seq) {
+        refuse(connection, "sequence number %" PRIu64 " after %" PRIu64 " (they rise)", record->seq,
+               connection->last_seq);
+        free(record);
+        return;
+    }
     connection->last_seq = record->seq;
+    connection->ingest->records++;
+    change = memory_zeroed(sizeof(*change));
     change->type = CHANGE_RECORD;
     change->record = record;
     submit(connection, change);
@@ -302,12 +311,6 @@ static void on_record(struct connection *connection, struct frame *frame)
     struct record *record;
     enum record_fit fit;
 
-    /* What is not above the last one would pass for a record that came before, and be lost. */
-    if (frame->seq <= connection->last_seq) {
-        refuse(connection, "sequence number %" PRIu64 " after %" PRIu64 " (they rise)", frame->seq,
-               connection->last_seq);
-        return;
-    }
     record = record_make(frame, connection->hello, &fit, why);
     if (record == NULL) {
         refuse(connection, "%s (sequence number %" PRIu64 ")", why, frame->seq);
@@ -319,7 +322,7 @@ static void on_record(struct connection *connection, struct frame *frame)
             log_warning("record %s-%" PRIu64 " was too long and has been cut",
                         connection->hello->incarnation, frame->seq);
     }
-    submit_record(connection, record);
+    take_record(connection, record);
 }
 
 static void on_counters(struct connection *connection, struct frame *frame)
@@ -400,11 +403,9 @@ static bool take_plain_record(struct connection *connection, const unsigned char
 
     if (connection->welcomed && !connection->said_bye)
         record = transcode(body, length, connection->hello);
-    if (record == NULL || record->seq <= connection->last_seq) {
-        free(record);
+    if (record == NULL)
         return false;
-    }
-    submit_record(connection, record);
+    take_record(connection, record);
     return true;
 }
 
@@ -417,6 +418,7 @@ static void take_frames(struct connection *connection)
     while (!connection->closing) {
         const unsigned char *data = connection->data + at;
         enum frame_split split = frame_split(data, connection->used - at, &length, why);
+        struct record *record = NULL;
 
         if (split == FRAME_INCOMPLETE)
             break;
