@@ -757,6 +757,35 @@ def test_fold_and_sigkill(s):
     check(sum(told.values()) < 2.5 * len(rows), sum(told.values()), len(rows))
 
 
+@test
+def test_fold_keeps_the_cursor(s):
+    """A cascade that goes on for longer than it takes to save a cursor, and then a kill: what was counted and not told
+    is counted again."""
+    out = s.path("out")
+    arguments = config(s, {"name": "f", "type": "file", "path": out, "fold": "on", "fold_first": 3})
+    daemon = s.start(*arguments, out=None)
+    node = FakeNode(daemon.ingest)
+    root = cascade(node, 10)
+    check(node.connect() and node.deliver())
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        cascade(node, 1, root)
+        node.turn(0.1)
+        node.make()  # one that is no cascade
+        node.turn(0.1)
+    check(node.deliver())
+    daemon.kill()
+    before = read_folded(out)
+    equal(before[1], [])
+    daemon = s.start(*arguments, out=None)
+    until_sink(daemon, "f", caught_up)
+    daemon.stop()
+    lines, summaries = read_folded(out)
+    counted = sum(summary["fold"]["count"] for summary in summaries)
+    rows = daemon.rows()
+    check(len(set(lines)) + counted >= len(rows), "vanished", len(set(lines)), counted, len(rows))
+
+
 def daemon_lines(daemon):
     """All lines of the store of a daemon that has ended."""
     import sqlite3
