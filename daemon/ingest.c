@@ -418,7 +418,6 @@ static void take_frames(struct connection *connection)
     while (!connection->closing) {
         const unsigned char *data = connection->data + at;
         enum frame_split split = frame_split(data, connection->used - at, &length, why);
-        struct record *record = NULL;
 
         if (split == FRAME_INCOMPLETE)
             break;

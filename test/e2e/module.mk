@@ -14,3 +14,9 @@ test-e2e: all $(SAN)/coronerd $(NODE_TEST_DRIVER)
 test-faults faults: all $(SAN)/coronerd $(NODE_TEST_DRIVER)
 	@/usr/bin/python3 test/e2e/fault_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd \
 		$(if $(filter faults,$@),--long) $(FAULT)
+
+# A steady rate for a minute; test/soak.sh does it for an hour.
+SOAK_SECONDS ?= 60
+.PHONY: test-soak
+test-soak: all $(NODE_TEST_DRIVER)
+	@test/soak.sh $(SOAK_SECONDS)
