@@ -480,14 +480,24 @@ def test_heavy_questions_hold_up_nobody(s):
     daemon.stop()
 
 
+def many_clients(s, daemon, count):
+    """Open so many connections, no more at once than can wait to be accepted."""
+    clients = []
+    for number in range(count):
+        clients.append(s.client(daemon))
+        if number % 32 == 31 or number == count - 1:
+            clients[-1].send({"op": "version"})
+            check("version" in clients[-1].line() and clients[-1].line()["done"])
+    return clients
+
+
 @test
 def test_one_user_cannot_take_all_connections(s):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     s.undo.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
     daemon = s.start()
-    for _ in range(768):
-        s.client(daemon)
+    many_clients(s, daemon, 768)
     with s.client(daemon) as client:
         error = client.line()["error"]
         equal(error["code"], "too_many_connections")
