@@ -316,6 +316,12 @@ class Setting:
         self.undo.callback(self._end, daemon)
         return daemon.ready() if ready else daemon
 
+    def config(self, text):
+        """The options that make a daemon read this as its config file."""
+        with open(self.path("coronerd.conf"), "w") as file:
+            file.write(text + "\n")
+        return "-c", self.path("coronerd.conf")
+
     def client(self, daemon, **options):
         return self.undo.enter_context(Client(daemon.query, **options))
 
