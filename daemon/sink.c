@@ -301,24 +301,26 @@ static int64_t retry_in(unsigned failures)
 
 static void failed(struct sink *sink, const char *why)
 {
-    if (sink->failures++ == 0)
-        log_error("sink %s: cannot write, trying again and again: %s", sink->settings->name, why);
+    sink->failures++;
     sink->retry_at = sink->now_ms + retry_in(sink->failures);
     set_state(sink, SINK_RETRYING, why);
     pthread_mutex_lock(&sink->lock);
     sink->numbers.retries++;
     pthread_mutex_unlock(&sink->lock);
+    if (sink->failures == 1)
+        log_error("sink %s: cannot write, trying again and again: %s", sink->settings->name, why);
 }
 
 static void succeeded(struct sink *sink)
 {
-    if (sink->failures > 0) {
-        log_info("sink %s can be written again, after %u attempts", sink->settings->name,
-                 sink->failures);
-        set_state(sink, SINK_OK, "");
-    }
+    unsigned failures = sink->failures;
+
     sink->failures = 0;
     sink->retry_at = 0;
+    if (failures == 0)
+        return;
+    set_state(sink, SINK_OK, "");
+    log_info("sink %s can be written again, after %u attempts", sink->settings->name, failures);
 }
 
 /* From the last safe row on, everything again. */
@@ -353,10 +355,10 @@ static bool judge(struct sink *sink, enum sink_outcome outcome, const char *why)
     case SINK_END:
         break;
     }
-    log_error("sink %s: nobody reads any more, no further output in this run: %s",
-              sink->settings->name, why);
     sink->broken = true;
     set_state(sink, SINK_BROKEN, why);
+    log_error("sink %s: nobody reads any more, no further output in this run: %s",
+              sink->settings->name, why);
     return false;
 }
 

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import random
-import resource
 import select
 import signal
 import subprocess
@@ -105,6 +104,13 @@ def processes_of(text):
             if text.encode() in line:
                 found[int(pid)] = state
     return found
+
+
+def end_processes_of(text):
+    """What a test that failed has left of its own: commands outlive a daemon that was killed."""
+    for pid in processes_of(text):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def wait_for_file(path, seconds=60):
@@ -540,7 +546,10 @@ while True:
 def test_command_that_never_reads(s):
     """It holds up itself alone; at the end it is killed with its group, and nothing that it did not get is lost."""
     out, ready = s.path("out"), s.path("ready")
-    command = ["/bin/sh", "-c", "trap '' TERM; sh -c \"trap '' TERM; : > '%s'; sleep 98765\" & wait; sleep 98765" % ready]
+    seconds = str(random.randrange(10 ** 7, 10 ** 8))  # what the processes are known by
+    s.undo.callback(end_processes_of, seconds)
+    command = ["/bin/sh", "-c", "trap '' TERM; sh -c \"trap '' TERM; : > '%s'; sleep %s\" & wait; sleep %s" % (
+        ready, seconds, seconds)]
     arguments = config(s, {"name": "deaf", "type": "exec", "command": command},
                        {"name": "file", "type": "file", "path": out})
     daemon = s.start(*arguments, out=None)
@@ -555,7 +564,7 @@ def test_command_that_never_reads(s):
     daemon.process.send_signal(signal.SIGTERM)
     equal(daemon.wait(), 74)
     check(daemon.logged("does not end after SIGTERM"), daemon.log())
-    equal(processes_of("98765"), {})
+    equal(processes_of(seconds), {})
     # Its successor gets it all.
     arguments = config(s, {"name": "deaf", "type": "exec", "command": ["/bin/sh", "-c", "cat > '%s'" % s.path("all")]})
     daemon = s.start(*arguments, out=None)
@@ -607,12 +616,14 @@ def test_zombies_and_waiting_cost_nothing(s):
 @test
 def test_many_blocked_sinks(s):
     """More of them than libuv's pool has threads: FIFOs and commands that nobody empties."""
+    seconds = str(random.randrange(10 ** 7, 10 ** 8))
+    s.undo.callback(end_processes_of, seconds)
     stuck = []
     for number in range(6):
         os.mkfifo(s.path("fifo%d" % number))
         stuck.append({"name": "fifo%d" % number, "type": "file", "path": s.path("fifo%d" % number)})
     for number in range(6):
-        stuck.append({"name": "deaf%d" % number, "type": "exec", "command": ["/bin/sleep", "98764"]})
+        stuck.append({"name": "deaf%d" % number, "type": "exec", "command": ["/bin/sleep", seconds]})
     out = s.path("out")
     daemon = s.start(*config(s, *stuck, {"name": "file", "type": "file", "path": out}), out=None, binary=s.plain)
     node = send(daemon, 3000)
@@ -631,7 +642,7 @@ def test_many_blocked_sinks(s):
     daemon.wait_log("finishing what has come")
     daemon.process.send_signal(signal.SIGTERM)
     equal(daemon.wait(), 74)
-    equal(processes_of("98764"), {})
+    equal(processes_of(seconds), {})
 
 
 # ---- folding ----------------------------------------------------------------------------------------
