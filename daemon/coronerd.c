@@ -23,6 +23,7 @@
 #include "op_subscribe.h"
 #include "query.h"
 #include "sink.h"
+#include "settings.h"
 #include "store.h"
 #include "timestamp.h"
 #include "version.h"
@@ -41,6 +42,7 @@ struct options {
     const char *store;
     const char *out;  /* NULL: none */
     const char *http; /* NULL: none */
+    struct store_settings limits;
 };
 
 struct daemon {
@@ -72,6 +74,10 @@ static void usage(FILE *out)
         "  --listen PATH   socket that nodes connect to (default %s)\n"
         "  --query PATH    socket that answers questions (default %s)\n"
         "  --store PATH    database (default %s)\n"
+        "  --store-max-bytes N, --store-max-age SECONDS\n"
+        "                  drop the oldest records beyond that (default: keep all)\n"
+        "  --segment-rows N, --segment-bytes N, --segment-age SECONDS\n"
+        "                  when the store begins a new file\n"
         "  --out FILE      also write every record as a line of JSON to FILE; - is stdout\n"
         "  --http ADDRESS  serve /metrics, /healthz and /readyz at 127.0.0.1:PORT, [::1]:PORT or\n"
         "                  unix:PATH\n"
@@ -87,14 +93,40 @@ static void usage(FILE *out)
 /* Fill the options. Return -1 to go on, or the exit code. */
 static int read_options(int argc, char **argv, struct options *options)
 {
-    enum { LISTEN = 256, QUERY, STORE, OUT, HTTP, HELP, VERSION };
-    static const struct option known[] = {
-        {"listen", required_argument, NULL, LISTEN}, {"query", required_argument, NULL, QUERY},
-        {"store", required_argument, NULL, STORE},   {"out", required_argument, NULL, OUT},
-        {"http", required_argument, NULL, HTTP},     {"help", no_argument, NULL, HELP},
-        {"version", no_argument, NULL, VERSION},     {NULL, 0, NULL, 0},
+    enum {
+        LISTEN = 256,
+        QUERY,
+        STORE,
+        OUT,
+        HTTP,
+        HELP,
+        VERSION,
+        MAX_BYTES,
+        MAX_AGE,
+        SEGMENT_ROWS,
+        SEGMENT_BYTES,
+        SEGMENT_AGE
     };
+    static const struct option known[] = {
+        {"listen", required_argument, NULL, LISTEN},
+        {"query", required_argument, NULL, QUERY},
+        {"store", required_argument, NULL, STORE},
+        {"out", required_argument, NULL, OUT},
+        {"http", required_argument, NULL, HTTP},
+        {"store-max-bytes", required_argument, NULL, MAX_BYTES},
+        {"store-max-age", required_argument, NULL, MAX_AGE},
+        {"segment-rows", required_argument, NULL, SEGMENT_ROWS},
+        {"segment-bytes", required_argument, NULL, SEGMENT_BYTES},
+        {"segment-age", required_argument, NULL, SEGMENT_AGE},
+        {"help", no_argument, NULL, HELP},
+        {"version", no_argument, NULL, VERSION},
+        {NULL, 0, NULL, 0},
+    };
+    uint64_t *const numbers[] = {&options->limits.max_bytes, &options->limits.max_age_s,
+                                 &options->limits.segment_rows, &options->limits.segment_bytes,
+                                 &options->limits.segment_age_s};
     char why[ENDPOINT_WHY_SIZE];
+    char *end;
     int option;
 
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -113,6 +145,17 @@ static int read_options(int argc, char **argv, struct options *options)
             break;
         case HTTP:
             options->http = optarg;
+            break;
+        case MAX_BYTES:
+        case MAX_AGE:
+        case SEGMENT_ROWS:
+        case SEGMENT_BYTES:
+        case SEGMENT_AGE:
+            numbers[option - MAX_BYTES][0] = strtoull(optarg, &end, 10);
+            if (optarg[0] < '0' || optarg[0] > '9' || *end != '\0') {
+                fprintf(stderr, "coronerd: '%s' is no number.\n", optarg);
+                return EX_USAGE;
+            }
             break;
         case HELP:
             usage(stdout);
@@ -272,7 +315,7 @@ static int start_sink(struct daemon *daemon, const struct options *options)
 
     if (options->out == NULL)
         return EX_OK;
-    reader = store_reader_open(options->store, why);
+    reader = store_reader_open(daemon->store, why);
     if (reader == NULL) {
         log_error("%s", why);
         return EX_IOERR;
@@ -299,7 +342,7 @@ static int start_query(struct daemon *daemon, const struct options *options)
         return EX_CANTCREAT;
     }
     for (int i = 0; i < QUERY_READERS; i++) {
-        readers[i] = store_reader_open(options->store, why);
+        readers[i] = store_reader_open(daemon->store, why);
         if (readers[i] == NULL)
             goto error_readers;
     }
@@ -315,6 +358,7 @@ static int start_query(struct daemon *daemon, const struct options *options)
                                              .ingest = daemon->ingest,
                                              .writer = daemon->writer,
                                              .sink = daemon->sink,
+                                             .store = daemon->store,
                                              .store_path = options->store,
                                              .started_ns = timestamp_now()};
     op_status_register(daemon->query, &daemon->parts);
@@ -346,6 +390,7 @@ static int start_http(struct daemon *daemon, const struct options *options)
 {
     struct monitor_parts parts = {.writer = daemon->writer,
                                   .sink = daemon->sink,
+                                  .store = daemon->store,
                                   .store_path = options->store,
                                   .started_ns = daemon->parts.started_ns};
     char why[ENDPOINT_WHY_SIZE];
@@ -377,6 +422,7 @@ static int start(struct daemon *daemon, const struct options *options)
         log_error("%s", why);
         return exit_code;
     }
+    store_limit(daemon->store, &options->limits);
     daemon->writer = writer_new(&daemon->loop, daemon->store);
     if ((exit_code = start_sink(daemon, options)) != EX_OK ||
         (exit_code = start_ingest(daemon, options)) != EX_OK ||

@@ -71,6 +71,7 @@ struct hello *hello_read(const json_t *map, char why[FRAME_WHY_SIZE])
                  HELLO_NODE_MAX);
         goto error;
     }
+    hello->line = memory_check(json_dumps(hello->node, JSON_COMPACT));
     return hello;
 
 error:
@@ -83,6 +84,7 @@ void hello_free(struct hello *hello)
     if (hello == NULL)
         return;
     json_decref(hello->node);
+    free(hello->line);
     free(hello->otp);
     free(hello->host);
     free(hello->name);

@@ -21,6 +21,7 @@ struct hello {
     uint64_t first_held;
     uint64_t made;
     json_t *node; /* the `node` object of every record of this incarnation */
+    char *line;   /* the same as JSON */
 };
 
 /*

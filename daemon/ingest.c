@@ -13,6 +13,7 @@
 #include "log.h"
 #include "memory.h"
 #include "record.h"
+#include "transcode.h"
 
 #define CONNECTIONS_MAX 1024
 #define BACKLOG 128
@@ -39,7 +40,8 @@ struct connection {
     struct hello *hello; /* NULL before the HELLO */
     bool welcomed;       /* the HELLO is acknowledged */
     bool said_bye;
-    bool ended; /* nothing more comes; what came is still to be acknowledged */
+    uint64_t last_seq; /* of the records that came here */
+    bool ended;        /* nothing more comes; what came is still to be acknowledged */
     bool paused;
     bool closing;
     bool closed;
@@ -200,8 +202,10 @@ static void on_change_done(struct change *change)
     connection->pending -= size;
     ingest->pending -= size;
     connection->changes--;
-    if (change->refused) {
+    if (change->refusal == STORE_FOREIGN_INCARNATION) {
         refuse(connection, "incarnation %s belongs to another user", change->hello->incarnation);
+    } else if (change->refusal == STORE_FOREIGN_NAME) {
+        refuse(connection, "the node's name %.64s belongs to another user", change->hello->name);
     } else {
         connection->ack = change->committed;
         connection->ack_due = true;
@@ -222,6 +226,7 @@ static void submit(struct connection *connection, struct change *change)
     size_t size = size_of(change);
 
     change->hello = connection->hello;
+    change->uid = connection->peer.uid;
     change->done = on_change_done;
     change->cookie = connection;
     change->submitted_ns = connection->read_ns;
@@ -274,7 +279,26 @@ static void on_hello(struct connection *connection, struct frame *frame)
              connection->hello->made, connection->hello->first_held);
     change = memory_zeroed(sizeof(*change));
     change->type = CHANGE_HELLO;
-    change->uid = connection->peer.uid;
+    submit(connection, change);
+}
+
+/* Hands on a record, which is taken over. */
+static void take_record(struct connection *connection, struct record *record)
+{
+    struct change *change;
+
+    /* What is not above the last one would pass for a record that came before, and be lost. */
+    if (record->seq <= connection->last_seq) {
+        refuse(connection, "sequence number %" PRIu64 " after %" PRIu64 " (they rise)", record->seq,
+               connection->last_seq);
+        free(record);
+        return;
+    }
+    connection->last_seq = record->seq;
+    connection->ingest->records++;
+    change = memory_zeroed(sizeof(*change));
+    change->type = CHANGE_RECORD;
+    change->record = record;
     submit(connection, change);
 }
 
@@ -282,7 +306,6 @@ static void on_record(struct connection *connection, struct frame *frame)
 {
     char why[FRAME_WHY_SIZE];
     struct record *record;
-    struct change *change;
     enum record_fit fit;
 
     record = record_make(frame, connection->hello, &fit, why);
@@ -296,11 +319,7 @@ static void on_record(struct connection *connection, struct frame *frame)
             log_warning("record %s-%" PRIu64 " was too long and has been cut",
                         connection->hello->incarnation, frame->seq);
     }
-    connection->ingest->records++;
-    change = memory_zeroed(sizeof(*change));
-    change->type = CHANGE_RECORD;
-    change->record = record;
-    submit(connection, change);
+    take_record(connection, record);
 }
 
 static void on_counters(struct connection *connection, struct frame *frame)
@@ -382,9 +401,17 @@ static void take_frames(struct connection *connection)
     while (!connection->closing) {
         const unsigned char *data = connection->data + at;
         enum frame_split split = frame_split(data, connection->used - at, &length, why);
+        struct record *record = NULL;
 
         if (split == FRAME_INCOMPLETE)
             break;
+        if (split == FRAME_READY && connection->welcomed && !connection->said_bye)
+            record = transcode(data + FRAME_HEADER, length, connection->hello);
+        if (record != NULL) {
+            take_record(connection, record);
+            at += FRAME_HEADER + length;
+            continue;
+        }
         if (split == FRAME_BAD || frame_decode(data + FRAME_HEADER, length, &frame, why) != 0) {
             refuse(connection, "%s", why);
             break;

@@ -100,7 +100,7 @@ void ingest_numbers_committed(struct ingest_numbers *numbers, size_t node_number
     node->lost += change->lost_more;
     if (change->type != CHANGE_RECORD)
         return;
-    if (change->repeated) {
+    if (change->row == 0) {
         node->repeated++;
         return;
     }

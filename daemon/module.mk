@@ -2,8 +2,8 @@
 
 DAEMON_LIBS := -luv -ljansson -lsqlite3 -lcbor -lmicrohttpd
 DAEMON_UNITS := buffer cascades cursor endpoint filter frame health hello http http_listen ingest ingest_numbers item log \
-	memory metrics monitor op_records op_status op_subscribe process_numbers query record reply shrink sink \
-	store timestamp utf8 writer
+	memory metrics monitor op_records op_status op_subscribe process_numbers query record reply shrink sink store \
+	store_columns store_index store_keep store_load store_reader store_schema store_segment timestamp transcode utf8 writer
 DAEMON_CFLAGS := $(BASE_CFLAGS) -Idaemon
 DAEMON_SAN_FLAGS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SAN := $(B)/san

@@ -75,6 +75,7 @@ static void node_line(const json_t *connected, sqlite3_stmt *statement, struct r
         SETTLED,
         DROPPED,
         ENDED,
+        EXPIRED,
         FIRST_SEEN,
         LAST_SEEN,
         COUNTERS
@@ -97,7 +98,7 @@ static void node_line(const json_t *connected, sqlite3_stmt *statement, struct r
     reply_object(
         reply,
         memory_check(json_pack(
-            "{s{so so so sI so sI sb sb sI sI sI sI so so so}}", "node", "name",
+            "{s{so so so sI so sI sb sb sI sI sI sI sI so so so}}", "node", "name",
             text_column(statement, NODE), "incarnation", text_column(statement, INCARNATION),
             "host", text_column(statement, HOST), "os_pid",
             (json_int_t)sqlite3_column_int64(statement, OS_PID), "otp", text_column(statement, OTP),
@@ -105,7 +106,8 @@ static void node_line(const json_t *connected, sqlite3_stmt *statement, struct r
             json_object_get(connected, incarnation) != NULL, "ended",
             sqlite3_column_int(statement, ENDED), "made", (json_int_t)made, "stored",
             (json_int_t)stored, "lost", (json_int_t)lost, "pending",
-            (json_int_t)(made - stored - lost), "first_seen",
+            (json_int_t)(made - stored - lost), "expired",
+            (json_int_t)sqlite3_column_int64(statement, EXPIRED), "first_seen",
             time_text(sqlite3_column_int64(statement, FIRST_SEEN)), "last_seen",
             time_text(sqlite3_column_int64(statement, LAST_SEEN)), "counters",
             counters != NULL ? counters : json_object())));
@@ -131,7 +133,7 @@ static enum query_step nodes_step(void *state, struct query_context *context)
 {
     static const char sql[] =
         "SELECT incarnation, node, host, os_pid, otp, uid, made, stored, settled, dropped, ended,"
-        " first_seen_ns, last_seen_ns, counters FROM incarnations WHERE incarnation = ?1";
+        " expired, first_seen_ns, last_seen_ns, counters FROM incarnations WHERE incarnation = ?1";
     struct nodes *nodes = state;
     enum query_step step = QUERY_DONE;
     sqlite3_stmt *statement;
@@ -165,32 +167,53 @@ static enum query_step nodes_step(void *state, struct query_context *context)
 
 /* ---- status ---- */
 
+static json_t *store_object(const struct op_status_parts *parts)
+{
+    static const char *const states[] = {"ok", "degraded", "failing"};
+    struct writer_numbers writing = writer_numbers(parts->writer);
+    struct store_numbers numbers;
+    struct store_health health;
+
+    store_numbers(parts->store, &numbers);
+    store_health(parts->store, &health);
+    return memory_check(json_pack(
+        "{so ss so so sb sI sI sI sI sI sI sI s{sI sI sI} sI sI sI sI}", "path",
+        reply_text(parts->store_path, strlen(parts->store_path)), "state", states[health.state],
+        "reason",
+        health.state != STORE_OK ? reply_text(health.reason, strlen(health.reason)) : json_null(),
+        "since", health.state != STORE_OK ? time_text(health.since_ns) : json_null(), "writable",
+        !writing.failing, "commits", (json_int_t)writing.commits, "changes",
+        (json_int_t)writing.changes, "queued", (json_int_t)writing.queued, "rows",
+        (json_int_t)numbers.rows, "bytes", (json_int_t)numbers.bytes, "segments",
+        (json_int_t)numbers.segments, "unindexed", (json_int_t)numbers.unindexed, "expired", "age",
+        (json_int_t)numbers.expired_by_age, "size", (json_int_t)numbers.expired_by_size,
+        "disk_full", (json_int_t)numbers.expired_by_full, "missing", (json_int_t)numbers.missing,
+        "set_aside", (json_int_t)numbers.set_aside, "duplicates", (json_int_t)numbers.duplicates,
+        "oldest_row", (json_int_t)numbers.oldest_row));
+}
+
 /* The state is the answer, which the thread completes with what the store knows. */
 static void *status_begin(void *cookie, const json_t *request, struct reply_error *error)
 {
     const struct op_status_parts *parts = cookie;
-    struct writer_numbers numbers = writer_numbers(parts->writer);
     int64_t now = timestamp_now();
 
     (void)request;
     (void)error;
-    return memory_check(
-        json_pack("{ss si so so sI s{so sb sI sI sI} so so so}", "version", CORONERD_VERSION, "pid",
-                  (int)getpid(), "time", time_text(now), "started", time_text(parts->started_ns),
-                  "uptime_seconds", (json_int_t)((now - parts->started_ns) / 1000000000), "store",
-                  "path", reply_text(parts->store_path, strlen(parts->store_path)), "writable",
-                  !numbers.failing, "commits", (json_int_t)numbers.commits, "changes",
-                  (json_int_t)numbers.changes, "queued", (json_int_t)numbers.queued, "ingest",
-                  ingest_status(parts->ingest), "query", query_status(parts->query), "sinks",
-                  parts->sink != NULL ? json_pack("[o]", sink_status(parts->sink)) : json_array()));
+    return memory_check(json_pack(
+        "{ss si so so sI so so so so}", "version", CORONERD_VERSION, "pid", (int)getpid(), "time",
+        time_text(now), "started", time_text(parts->started_ns), "uptime_seconds",
+        (json_int_t)((now - parts->started_ns) / 1000000000), "store", store_object(parts),
+        "ingest", ingest_status(parts->ingest), "query", query_status(parts->query), "sinks",
+        parts->sink != NULL ? json_pack("[o]", sink_status(parts->sink)) : json_array()));
 }
 
 static enum query_step status_step(void *state, struct query_context *context)
 {
-    static const char sql[] = "SELECT (SELECT count(*) FROM incarnations),"
-                              " (SELECT coalesce(sum(stored), 0) FROM incarnations),"
-                              " (SELECT page_count FROM pragma_page_count()) *"
-                              " (SELECT page_size FROM pragma_page_size())";
+    static const char sql[] =
+        "SELECT (SELECT count(*) FROM incarnations),"
+        " (SELECT coalesce(sum(stored), 0) FROM incarnations) +"
+        " coalesce((SELECT value FROM about WHERE key = 'forgotten_stored'), 0)";
     json_t *store = json_object_get(state, "store");
     sqlite3_stmt *statement;
     enum query_step step = QUERY_DONE;
@@ -202,7 +225,6 @@ static enum query_step status_step(void *state, struct query_context *context)
         json_object_set_new(store, "incarnations",
                             json_integer(sqlite3_column_int64(statement, 0)));
         json_object_set_new(store, "stored", json_integer(sqlite3_column_int64(statement, 1)));
-        json_object_set_new(store, "bytes", json_integer(sqlite3_column_int64(statement, 2)));
         reply_object(context->reply, memory_check(json_pack("{sO}", "status", state)));
     } else {
         step = op_records_failed(context->reader, context->error);

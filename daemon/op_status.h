@@ -15,6 +15,7 @@ struct op_status_parts {
     const struct ingest *ingest;
     const struct writer *writer;
     const struct sink *sink; /* NULL if there is none */
+    struct store *store;
     const char *store_path;
     int64_t started_ns;
 };

@@ -311,6 +311,7 @@ static void work(uv_work_t *request)
     struct slot *slot = request->data;
 
     slot->result = slot->task->op->step(slot->task->state, &slot->context);
+    store_reader_rest(slot->reader);
 }
 
 static void on_worked(uv_work_t *request, int status)

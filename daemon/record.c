@@ -6,22 +6,10 @@
 
 #include "memory.h"
 #include "record.h"
+#include "record_types.h"
 #include "shrink.h"
 #include "source.h"
 #include "timestamp.h"
-
-/* What a value may be, as bits. */
-#define TEXT 1u
-#define INTEGER 2u
-#define BOOLEAN 4u
-#define OBJECT 8u
-#define TEXTS 16u   /* an array of texts */
-#define OBJECTS 32u /* an array of maps */
-#define ABSENT 64u  /* null, where absence is news */
-#define WORD 128u   /* a text of [a-z_]{1,32}: a value of a list that may be longer than we know */
-#define ID 256u     /* a text that is the id of a record */
-
-#define LINE_MAX_BYTES (WIRE_RECORD_JSON_MAX - 1) /* without the newline */
 
 /*
  * What the JSON Schema says of keys we know, wherever they stand, in the order of strcmp. A key
@@ -33,54 +21,54 @@ struct key_type {
 };
 
 static const struct key_type key_types[] = {
-    {"age_us", INTEGER | ABSENT},
-    {"ancestors", TEXTS},
-    {"application", TEXT | ABSENT},
-    {"asked_by", TEXT | ABSENT},
-    {"asked_by_name", TEXT | ABSENT},
-    {"by", TEXT | ABSENT},
-    {"by_call", TEXT | ABSENT},
-    {"by_file", TEXT | ABSENT},
-    {"by_function", TEXT | ABSENT},
-    {"by_initial_call", TEXT | ABSENT},
-    {"by_line", INTEGER | ABSENT},
-    {"by_name", TEXT | ABSENT},
-    {"by_node", TEXT | ABSENT},
-    {"by_stack", TEXTS},
-    {"candidates", OBJECTS},
-    {"child", TEXT | ABSENT},
-    {"command", TEXT | ABSENT},
-    {"confidence", WORD},
-    {"detail", TEXT | ABSENT},
-    {"driver", TEXT | ABSENT},
-    {"evidence_lost", BOOLEAN | INTEGER},
-    {"from", INTEGER | ABSENT},
-    {"id", ID | ABSENT},
-    {"initial_call", TEXT | ABSENT},
-    {"limit_words", INTEGER | ABSENT},
-    {"module", TEXT | ABSENT},
-    {"name", TEXT | ABSENT},
-    {"node", TEXT | ABSENT},
-    {"operation", TEXT | ABSENT},
-    {"parent", TEXT | ABSENT},
-    {"pid", TEXT},
-    {"port", TEXT | ABSENT},
-    {"reason", TEXT | ABSENT},
-    {"reason_class", TEXT},
-    {"sibling", TEXT | ABSENT},
-    {"sibling_id", ID | ABSENT},
-    {"sibling_name", TEXT | ABSENT},
-    {"size_words", INTEGER | ABSENT},
-    {"source", WORD},
-    {"stack", TEXTS},
-    {"supervisor", TEXT | ABSENT},
-    {"target", TEXT | ABSENT},
-    {"timeout_ms", INTEGER | TEXT | ABSENT},
-    {"to", INTEGER | ABSENT},
-    {"trap_exit", BOOLEAN | ABSENT},
-    {"truncated", BOOLEAN},
-    {"via", TEXT | ABSENT},
-    {"why", TEXT | ABSENT},
+    {"age_us", RECORD_INTEGER | RECORD_ABSENT},
+    {"ancestors", RECORD_TEXTS},
+    {"application", RECORD_TEXT | RECORD_ABSENT},
+    {"asked_by", RECORD_TEXT | RECORD_ABSENT},
+    {"asked_by_name", RECORD_TEXT | RECORD_ABSENT},
+    {"by", RECORD_TEXT | RECORD_ABSENT},
+    {"by_call", RECORD_TEXT | RECORD_ABSENT},
+    {"by_file", RECORD_TEXT | RECORD_ABSENT},
+    {"by_function", RECORD_TEXT | RECORD_ABSENT},
+    {"by_initial_call", RECORD_TEXT | RECORD_ABSENT},
+    {"by_line", RECORD_INTEGER | RECORD_ABSENT},
+    {"by_name", RECORD_TEXT | RECORD_ABSENT},
+    {"by_node", RECORD_TEXT | RECORD_ABSENT},
+    {"by_stack", RECORD_TEXTS},
+    {"candidates", RECORD_OBJECTS},
+    {"child", RECORD_TEXT | RECORD_ABSENT},
+    {"command", RECORD_TEXT | RECORD_ABSENT},
+    {"confidence", RECORD_WORD},
+    {"detail", RECORD_TEXT | RECORD_ABSENT},
+    {"driver", RECORD_TEXT | RECORD_ABSENT},
+    {"evidence_lost", RECORD_BOOLEAN | RECORD_INTEGER},
+    {"from", RECORD_INTEGER | RECORD_ABSENT},
+    {"id", RECORD_ID | RECORD_ABSENT},
+    {"initial_call", RECORD_TEXT | RECORD_ABSENT},
+    {"limit_words", RECORD_INTEGER | RECORD_ABSENT},
+    {"module", RECORD_TEXT | RECORD_ABSENT},
+    {"name", RECORD_TEXT | RECORD_ABSENT},
+    {"node", RECORD_TEXT | RECORD_ABSENT},
+    {"operation", RECORD_TEXT | RECORD_ABSENT},
+    {"parent", RECORD_TEXT | RECORD_ABSENT},
+    {"pid", RECORD_TEXT},
+    {"port", RECORD_TEXT | RECORD_ABSENT},
+    {"reason", RECORD_TEXT | RECORD_ABSENT},
+    {"reason_class", RECORD_TEXT},
+    {"sibling", RECORD_TEXT | RECORD_ABSENT},
+    {"sibling_id", RECORD_ID | RECORD_ABSENT},
+    {"sibling_name", RECORD_TEXT | RECORD_ABSENT},
+    {"size_words", RECORD_INTEGER | RECORD_ABSENT},
+    {"source", RECORD_WORD},
+    {"stack", RECORD_TEXTS},
+    {"supervisor", RECORD_TEXT | RECORD_ABSENT},
+    {"target", RECORD_TEXT | RECORD_ABSENT},
+    {"timeout_ms", RECORD_INTEGER | RECORD_TEXT | RECORD_ABSENT},
+    {"to", RECORD_INTEGER | RECORD_ABSENT},
+    {"trap_exit", RECORD_BOOLEAN | RECORD_ABSENT},
+    {"truncated", RECORD_BOOLEAN},
+    {"via", RECORD_TEXT | RECORD_ABSENT},
+    {"why", RECORD_TEXT | RECORD_ABSENT},
 };
 
 /* The parts of a record, in the order of the contract. */
@@ -90,10 +78,10 @@ static const struct {
     bool exit_needs;
     bool gap_needs;
 } parts[] = {
-    {"severity", TEXT, true, true},          {"message", TEXT, true, true},
-    {"process", OBJECT, true, false},        {"exit", OBJECT, true, false},
-    {"origin", OBJECT, false, false},        {"chain", OBJECTS, false, false},
-    {"chain_length", INTEGER, false, false}, {"gap", OBJECT, false, true},
+    {"severity", RECORD_TEXT, true, true},          {"message", RECORD_TEXT, true, true},
+    {"process", RECORD_OBJECT, true, false},        {"exit", RECORD_OBJECT, true, false},
+    {"origin", RECORD_OBJECT, false, false},        {"chain", RECORD_OBJECTS, false, false},
+    {"chain_length", RECORD_INTEGER, false, false}, {"gap", RECORD_OBJECT, false, true},
 };
 
 /* What only the daemon says. */
@@ -154,13 +142,14 @@ static bool is_id(const json_t *value)
 
 static bool fits_types(const json_t *value, unsigned types)
 {
-    return ((types & TEXT) && json_is_string(value)) || ((types & INTEGER) && is_integer(value)) ||
-           ((types & BOOLEAN) && json_is_boolean(value)) ||
-           ((types & OBJECT) && json_is_object(value)) ||
-           ((types & TEXTS) && json_is_array(value) && all_of(value, JSON_STRING)) ||
-           ((types & OBJECTS) && json_is_array(value) && all_of(value, JSON_OBJECT)) ||
-           ((types & WORD) && is_word(value)) || ((types & ID) && is_id(value)) ||
-           ((types & ABSENT) && json_is_null(value));
+    return ((types & RECORD_TEXT) && json_is_string(value)) ||
+           ((types & RECORD_INTEGER) && is_integer(value)) ||
+           ((types & RECORD_BOOLEAN) && json_is_boolean(value)) ||
+           ((types & RECORD_OBJECT) && json_is_object(value)) ||
+           ((types & RECORD_TEXTS) && json_is_array(value) && all_of(value, JSON_STRING)) ||
+           ((types & RECORD_OBJECTS) && json_is_array(value) && all_of(value, JSON_OBJECT)) ||
+           ((types & RECORD_WORD) && is_word(value)) || ((types & RECORD_ID) && is_id(value)) ||
+           ((types & RECORD_ABSENT) && json_is_null(value));
 }
 
 static int compare_key(const void *key, const void *entry)
@@ -170,7 +159,7 @@ static int compare_key(const void *key, const void *entry)
     return strcmp(key, type->key);
 }
 
-static unsigned types_of(const char *key)
+unsigned record_types_of(const char *key)
 {
     const struct key_type *found = bsearch(key, key_types, sizeof(key_types) / sizeof(key_types[0]),
                                            sizeof(key_types[0]), compare_key);
@@ -208,7 +197,7 @@ static bool check_section(const char *section, json_t *object, char *why)
     }
     json_object_foreach(object, key, value)
     {
-        unsigned types = types_of(key);
+        unsigned types = record_types_of(key);
 
         if (types != 0 && !fits_types(value, types)) {
             snprintf(why, FRAME_WHY_SIZE, "a record whose %s.%s has the wrong type", section, key);
@@ -336,8 +325,7 @@ static json_t *assemble(const struct frame *frame, json_t *map, const struct hel
     return line;
 }
 
-/* The module of "module:function/arity", where the module may be quoted. */
-static size_t module_length(const char *call)
+size_t record_module_length(const char *call)
 {
     const char *end = call;
 
@@ -378,7 +366,7 @@ static struct record *pack(const struct frame *frame, const json_t *line, const 
         if (column[i] == NULL)
             continue;
         length[i] =
-            i == RECORD_COLUMN_initial_module ? module_length(column[i]) : strlen(column[i]);
+            i == RECORD_COLUMN_initial_module ? record_module_length(column[i]) : strlen(column[i]);
         size += length[i] + 1;
     }
 
@@ -405,7 +393,7 @@ static struct record *pack(const struct frame *frame, const json_t *line, const 
 struct record *record_make(struct frame *frame, const struct hello *hello, enum record_fit *fit,
                            char why[FRAME_WHY_SIZE])
 {
-    char json[LINE_MAX_BYTES];
+    char json[RECORD_LINE_MAX];
     struct record *record;
     json_t *line;
     size_t length;

@@ -28,7 +28,8 @@
     X(origin_pid, "origin", "pid")                                                                 \
     X(origin_module, "origin", "module")                                                           \
     X(origin_by, "origin", "by")                                                                   \
-    X(origin_by_name, "origin", "by_name")
+    X(origin_by_name, "origin", "by_name")                                                         \
+    X(origin_id, "origin", "id")
 
 enum record_column {
 #define X(column, section, key) RECORD_COLUMN_##column,

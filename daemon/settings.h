@@ -24,11 +24,17 @@ struct socket_settings {
     size_t gid_count;
 };
 
-/* Limits of the store; 0 is no limit. */
+/*
+ * Limits of the store; 0 is no limit. The store is a row of segments, and the oldest of them goes
+ * as a whole. What a segment may hold before the next one begins: 0 is the default of store.h.
+ */
 struct store_settings {
     char *path;
     uint64_t max_bytes;
     uint64_t max_age_s;
+    uint64_t segment_rows;
+    uint64_t segment_bytes;
+    uint64_t segment_age_s;
 };
 
 enum sink_type { SINK_FILE, SINK_STDOUT, SINK_EXEC, SINK_NATS };

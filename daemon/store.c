@@ -7,68 +7,43 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "memory.h"
-#include "store.h"
+#include "store_internal.h"
 #include "timestamp.h"
 
-#define APPLICATION_ID 0x636f726f /* "coro": what file(1) and we know the database by */
-#define SCHEMA_VERSION 2
+#define TALLY_BUCKETS 256
+#define LEAST_SEGMENT_BYTES ((uint64_t)1 << 20)
+#define FULL_TOLD_NS (INT64_C(600) * 1000000000) /* how long a full disk is told of */
 
-/*
- * `made` is the highest number the node told of or sent. `settled`: every record up to this number
- * is either stored or will never come. `dropped`: what the node says it dropped. From these, stored
- * and `made` follow how many are lost and how many may still come (see store_lost below and
- * op_nodes.c).
- */
-static const char schema[] =
-    "CREATE TABLE incarnations("
-    " incarnation TEXT PRIMARY KEY NOT NULL,"
-    " node TEXT NOT NULL, host TEXT NOT NULL, os_pid INTEGER NOT NULL, otp TEXT NOT NULL,"
-    " uid INTEGER NOT NULL,"
-    " made INTEGER NOT NULL DEFAULT 0, stored INTEGER NOT NULL DEFAULT 0,"
-    " top_seq INTEGER NOT NULL DEFAULT 0, settled INTEGER NOT NULL DEFAULT 0,"
-    " dropped INTEGER NOT NULL DEFAULT 0, ended INTEGER NOT NULL DEFAULT 0,"
-    " first_seen_ns INTEGER NOT NULL, last_seen_ns INTEGER NOT NULL,"
-    " counters TEXT NOT NULL DEFAULT '{}'"
-    ") WITHOUT ROWID;"
-    "CREATE TABLE exits("
-    /* AUTOINCREMENT: a cursor stays right when the newest rows are deleted, too. */
-    " row INTEGER PRIMARY KEY AUTOINCREMENT,"
-    " incarnation TEXT NOT NULL, seq INTEGER NOT NULL,"
-    " time_ns INTEGER NOT NULL, kind INTEGER NOT NULL, node TEXT NOT NULL,"
-#define X(column, section, key) " " #column " TEXT,"
-    RECORD_COLUMNS(X)
-#undef X
-        " initial_module TEXT,"
-        " UNIQUE(incarnation, seq));"
-        /* Apart from the columns, so that a walk over those does not read the whole store. */
-        "CREATE TABLE bodies(row INTEGER PRIMARY KEY, json TEXT NOT NULL);"
-        "CREATE INDEX exits_by_time ON exits(time_ns);"
-        "CREATE INDEX exits_by_pid ON exits(pid);"
-        "CREATE INDEX exits_by_name ON exits(name) WHERE name IS NOT NULL;"
-        "CREATE INDEX exits_by_module ON exits(initial_module);"
-        "CREATE TABLE sinks(name TEXT PRIMARY KEY NOT NULL, cursor INTEGER NOT NULL) WITHOUT "
-        "ROWID;";
-
-static const char insert_sql[] = "INSERT INTO exits(incarnation, seq, time_ns, kind, node,"
+static const char insert_sql[] =
+    "INSERT INTO exits(row, incarnation, seq, time_ns, kind, node, uid,"
 #define X(column, section, key) " " #column ","
     RECORD_COLUMNS(X)
 #undef X
         " initial_module)"
-        " VALUES(?1, ?2, ?3, ?4, ?5,"
+        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7,"
 #define X(column, section, key) " ?,"
     RECORD_COLUMNS(X)
 #undef X
-        " ?)"
-        " ON CONFLICT(incarnation, seq) DO NOTHING";
+        " ?)";
 
-static const char body_sql[] = "INSERT INTO bodies(row, json) VALUES(last_insert_rowid(), ?1)";
+enum {
+    INSERT_ROW = 1,
+    INSERT_INCARNATION,
+    INSERT_SEQ,
+    INSERT_TIME,
+    INSERT_KIND,
+    INSERT_NODE,
+    INSERT_UID,
+    INSERT_COLUMNS
+};
 
-enum { INSERT_INCARNATION = 1, INSERT_SEQ, INSERT_TIME, INSERT_KIND, INSERT_NODE, INSERT_COLUMNS };
+static const char body_sql[] = "INSERT INTO bodies(row, json) VALUES(?1, ?2)";
 
 /* A node may get its name only after it connected first. What belongs to another uid stays as it
  * is. */
@@ -79,182 +54,45 @@ static const char hello_sql[] =
     " ON CONFLICT(incarnation) DO UPDATE SET node = ?2, host = ?3, os_pid = ?4, otp = ?5"
     " WHERE uid = ?6";
 
-static const char load_sql[] = "SELECT made, stored, top_seq, settled, dropped, ended, uid"
+/* Who else came with this name of late. A node that is not distributed has no name of its own. */
+static const char name_sql[] = "SELECT 1 FROM incarnations WHERE node = ?1 AND uid <> ?2"
+                               " AND last_seen_ns > ?3 AND node <> 'nonode@nohost' LIMIT 1";
+
+/* How many incarnations are known of a uid, and of all. */
+static const char crowd_sql[] = "SELECT (SELECT count(*) FROM incarnations WHERE uid = ?1),"
+                                " (SELECT count(*) FROM incarnations)";
+
+static const char load_sql[] = "SELECT made, stored, top_seq, settled, dropped, ended, uid, here"
                                " FROM incarnations WHERE incarnation = ?1";
 
 static const char save_sql[] =
     "UPDATE incarnations SET made = ?2, stored = ?3, top_seq = ?4, settled = ?5, dropped = ?6,"
-    " ended = ?7, last_seen_ns = ?8, counters = coalesce(?9, counters) WHERE incarnation = ?1";
+    " ended = ?7, last_seen_ns = ?8, counters = coalesce(?9, counters), here = ?10"
+    " WHERE incarnation = ?1";
 
 static const char cursor_sql[] = "INSERT INTO sinks(name, cursor) VALUES(?1, ?2)"
                                  " ON CONFLICT(name) DO UPDATE SET cursor = ?2";
 
-struct store {
-    char *path;
-    int lock; /* the database file itself, held with flock, which SQLite does not use */
-    sqlite3 *database;
-    sqlite3_stmt *begin;
-    sqlite3_stmt *commit;
-    sqlite3_stmt *rollback;
-    sqlite3_stmt *insert;
-    sqlite3_stmt *body;
-    sqlite3_stmt *hello;
-    sqlite3_stmt *load;
-    sqlite3_stmt *save;
-    sqlite3_stmt *cursor;
-};
-
-struct store_reader {
-    sqlite3 *database;
-    sqlite3_stmt *rows;
-    sqlite3_stmt *find;
-    struct timespec deadline;
-    bool has_deadline;
-};
-
 /* One incarnation's numbers while a transaction goes on. */
 struct tally {
     const char *incarnation;
-    int64_t made, stored, top_seq, settled, dropped, ended, uid;
+    int64_t made, stored, top_seq, settled, dropped, ended, uid, here;
     bool touched;
     const char *counters;
     struct tally *next;
 };
 
-__attribute__((format(printf, 2, 3))) static int fail(char *why, const char *format, ...)
-{
-    va_list arguments;
+/* A transaction under way. */
+struct batch {
+    struct tally *tallies[TALLY_BUCKETS];
+    int64_t now;
+    int64_t row; /* the next one's */
+    uint64_t duplicates;
+    const struct hello *last_hello; /* the tally that was wanted last: mostly it is again */
+    struct tally *last_tally;
+};
 
-    va_start(arguments, format);
-    vsnprintf(why, STORE_WHY_SIZE, format, arguments);
-    va_end(arguments);
-    return -1;
-}
-
-static int prepare(sqlite3 *database, const char *sql, sqlite3_stmt **statement)
-{
-    return sqlite3_prepare_v3(database, sql, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL) ==
-                   SQLITE_OK
-               ? 0
-               : -1;
-}
-
-/* The first column of the first row of `sql` as an integer; -1 if there is none. */
-static int64_t pragma_number(sqlite3 *database, const char *sql)
-{
-    sqlite3_stmt *statement;
-    int64_t value = -1;
-
-    if (prepare(database, sql, &statement) == 0 && sqlite3_step(statement) == SQLITE_ROW)
-        value = sqlite3_column_int64(statement, 0);
-    sqlite3_finalize(statement);
-    return value;
-}
-
-static int set_up(struct store *store, char *why)
-{
-    sqlite3 *database = store->database;
-    char sql[128];
-    int64_t version;
-
-    sqlite3_busy_timeout(database, 5000);
-    /* FULL: what is acknowledged survives a power cut. With group commit it costs next to nothing.
-     */
-    if (sqlite3_exec(database, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", NULL, NULL,
-                     NULL) != SQLITE_OK)
-        goto error;
-    version = pragma_number(database, "PRAGMA user_version");
-    if (version < 0)
-        goto error;
-    if (version == 0) {
-        snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d;",
-                 APPLICATION_ID, SCHEMA_VERSION);
-        if (pragma_number(database, "SELECT count(*) FROM sqlite_schema") != 0)
-            return fail(why, "%s: is a database, but not one of coronerd", store->path);
-        if (sqlite3_exec(database, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK ||
-            sqlite3_exec(database, schema, NULL, NULL, NULL) != SQLITE_OK ||
-            sqlite3_exec(database, sql, NULL, NULL, NULL) != SQLITE_OK ||
-            sqlite3_exec(database, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
-            goto error;
-    } else if (pragma_number(database, "PRAGMA application_id") != APPLICATION_ID) {
-        return fail(why, "%s: is a database, but not one of coronerd", store->path);
-    } else if (version != SCHEMA_VERSION) {
-        return fail(why, "%s: has schema version %" PRId64 ", this coronerd knows %d", store->path,
-                    version, SCHEMA_VERSION);
-    }
-    if (prepare(database, "BEGIN IMMEDIATE", &store->begin) != 0 ||
-        prepare(database, "COMMIT", &store->commit) != 0 ||
-        prepare(database, "ROLLBACK", &store->rollback) != 0 ||
-        prepare(database, insert_sql, &store->insert) != 0 ||
-        prepare(database, body_sql, &store->body) != 0 ||
-        prepare(database, hello_sql, &store->hello) != 0 ||
-        prepare(database, load_sql, &store->load) != 0 ||
-        prepare(database, save_sql, &store->save) != 0 ||
-        prepare(database, cursor_sql, &store->cursor) != 0)
-        goto error;
-    return 0;
-
-error:
-    return fail(why, "%s: %s", store->path, sqlite3_errmsg(database));
-}
-
-struct store *store_open(const char *path, int *exit_code, char why[STORE_WHY_SIZE])
-{
-    struct store *store = memory_zeroed(sizeof(*store));
-
-    store->path = memory_string(path);
-    store->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    *exit_code = EX_CANTCREAT;
-    if (store->lock < 0) {
-        fail(why, "%s: cannot open the store: %s%s", path, strerror(errno),
-             errno == ENOENT ? "; its directory must be there" : "");
-        goto error;
-    }
-    if (flock(store->lock, LOCK_EX | LOCK_NB) != 0) {
-        if (errno == EWOULDBLOCK)
-            fail(why, "%s: another coronerd has this store open", path);
-        else
-            fail(why, "%s: cannot lock the store: %s", path, strerror(errno));
-        goto error;
-    }
-    *exit_code = EX_IOERR;
-    if (sqlite3_open_v2(path, &store->database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
-                        NULL) != SQLITE_OK) {
-        fail(why, "%s: cannot open the store: %s", path, sqlite3_errmsg(store->database));
-        goto error;
-    }
-    if (set_up(store, why) != 0)
-        goto error;
-    return store;
-
-error:
-    store_close(store);
-    return NULL;
-}
-
-void store_close(struct store *store)
-{
-    if (store == NULL)
-        return;
-    sqlite3_finalize(store->begin);
-    sqlite3_finalize(store->commit);
-    sqlite3_finalize(store->rollback);
-    sqlite3_finalize(store->insert);
-    sqlite3_finalize(store->body);
-    sqlite3_finalize(store->hello);
-    sqlite3_finalize(store->load);
-    sqlite3_finalize(store->save);
-    sqlite3_finalize(store->cursor);
-    sqlite3_close(store->database);
-    /* Last: closing any descriptor of the file gives up SQLite's own locks on it. */
-    if (store->lock >= 0)
-        close(store->lock);
-    free(store->path);
-    free(store);
-}
-
-/* Run a statement that returns no rows. */
-static int run(sqlite3_stmt *statement)
+int store_run(sqlite3_stmt *statement)
 {
     int result = sqlite3_step(statement);
 
@@ -270,14 +108,204 @@ static void bind_text(sqlite3_stmt *statement, int index, const char *text)
         sqlite3_bind_text(statement, index, text, -1, SQLITE_STATIC);
 }
 
-static struct tally *find_tally(struct store *store, struct tally **tallies,
-                                const char *incarnation)
+/* ---- the live segment's database ---- */
+
+/* The budget that segments share: what the store may take, or what the disk has for it. */
+uint64_t store_segment_bytes(struct store *store)
 {
-    struct tally *tally;
+    struct store_settings limits;
+    struct store_numbers numbers;
+    struct statvfs disk;
+    uint64_t budget = UINT64_MAX, bytes;
+
+    pthread_mutex_lock(&store->shared.lock);
+    limits = store->shared.limits;
+    pthread_mutex_unlock(&store->shared.lock);
+    store_numbers(store, &numbers);
+    if (statvfs(store->folder, &disk) == 0)
+        budget = numbers.bytes + (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (limits.max_bytes > 0 && limits.max_bytes < budget)
+        budget = limits.max_bytes;
+    bytes = limits.segment_bytes > 0 ? limits.segment_bytes : STORE_SEGMENT_BYTES;
+    /* Dropping the oldest then costs an eighth of what there is, not all of it. */
+    if (bytes > budget / 8)
+        bytes = budget / 8;
+    return bytes > LEAST_SEGMENT_BYTES || limits.segment_bytes > 0 ? bytes : LEAST_SEGMENT_BYTES;
+}
+
+static int prepare_all(struct store *store)
+{
+    sqlite3 *database = store->database;
+
+    return schema_prepare(database, "BEGIN IMMEDIATE", &store->begin) == 0 &&
+                   schema_prepare(database, "COMMIT", &store->commit) == 0 &&
+                   schema_prepare(database, "ROLLBACK", &store->rollback) == 0 &&
+                   schema_prepare(database, insert_sql, &store->insert) == 0 &&
+                   schema_prepare(database, body_sql, &store->body) == 0 &&
+                   schema_prepare(database, hello_sql, &store->hello) == 0 &&
+                   schema_prepare(database, name_sql, &store->name) == 0 &&
+                   schema_prepare(database, crowd_sql, &store->crowd) == 0 &&
+                   schema_prepare(database, load_sql, &store->load) == 0 &&
+                   schema_prepare(database, save_sql, &store->save) == 0 &&
+                   schema_prepare(database, cursor_sql, &store->cursor) == 0
+               ? SQLITE_OK
+               : sqlite3_errcode(database);
+}
+
+int store_open_live(struct store *store, char *why)
+{
+    uint64_t log_bytes = store_segment_bytes(store) / 8;
+    char sql[256];
+    int result = schema_connect(store->live->path, SQLITE_OPEN_READWRITE, &store->database);
+
+    /* The log is written to the database whenever it is this long; on a small disk it is short. */
+    if (log_bytes > (uint64_t)16 << 20)
+        log_bytes = (uint64_t)16 << 20;
+    if (log_bytes < 128 * 1024)
+        log_bytes = 128 * 1024;
+    /* FULL: what is acknowledged survives a power cut. With group commit it costs next to nothing.
+     */
+    snprintf(sql, sizeof(sql),
+             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-4096;"
+             "PRAGMA wal_autocheckpoint=%" PRIu64 "; PRAGMA journal_size_limit=%" PRIu64,
+             log_bytes / SCHEMA_PAGE_BYTES, log_bytes);
+    if (result == SQLITE_OK)
+        result = sqlite3_exec(store->database, sql, NULL, NULL, NULL);
+    if (result == SQLITE_OK)
+        result = prepare_all(store);
+    if (result != SQLITE_OK) {
+        schema_fail(why, "%s: %s", store->live->path, sqlite3_errmsg(store->database));
+        store_close_live(store, false);
+    }
+    return result;
+}
+
+void store_close_live(struct store *store, bool checkpoint)
+{
+    sqlite3_stmt **const statements[] = {&store->begin,  &store->commit, &store->rollback,
+                                         &store->insert, &store->body,   &store->hello,
+                                         &store->name,   &store->crowd,  &store->load,
+                                         &store->save,   &store->cursor};
+
+    for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++) {
+        sqlite3_finalize(*statements[i]);
+        *statements[i] = NULL;
+    }
+    if (!checkpoint && store->database != NULL)
+        sqlite3_db_config(store->database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sqlite3_close(store->database);
+    store->database = NULL;
+}
+
+/* ---- opening and closing ---- */
+
+static int lock_file(struct store *store, int *lock, int flags, const char *path, char *why)
+{
+    *lock = open(path, flags | O_CLOEXEC, 0600);
+    if (*lock < 0)
+        return schema_fail(why, "%s: cannot open the store: %s%s", path, strerror(errno),
+                           errno == ENOENT ? "; its directory must be there" : "");
+    if (flock(*lock, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (errno == EWOULDBLOCK)
+        return schema_fail(why, "%s: another coronerd has this store open", store->path);
+    return schema_fail(why, "%s: cannot lock the store: %s", path, strerror(errno));
+}
+
+static struct store *store_new(const char *path)
+{
+    struct store *store = memory_zeroed(sizeof(*store));
+    size_t size = strlen(path) + 3;
+
+    store->path = memory_string(path);
+    store->folder = memory_get(size);
+    snprintf(store->folder, size, "%s.d", path);
+    store->lock = store->folder_lock = -1;
+    pthread_mutex_init(&store->catalogue.lock, NULL);
+    pthread_mutex_init(&store->shared.lock, NULL);
+    return store;
+}
+
+struct store *store_open(const char *path, int *exit_code, char why[STORE_WHY_SIZE])
+{
+    struct store *store = store_new(path);
+
+    *exit_code = EX_CANTCREAT;
+    if (lock_file(store, &store->lock, O_RDWR | O_CREAT, path, why) != 0)
+        goto error;
+    if (mkdir(store->folder, 0700) != 0 && errno != EEXIST) {
+        schema_fail(why, "%s: cannot make the folder: %s", store->folder, strerror(errno));
+        goto error;
+    }
+    if (lock_file(store, &store->folder_lock, O_RDONLY | O_DIRECTORY, store->folder, why) != 0)
+        goto error;
+    *exit_code = EX_IOERR;
+    if (store_load(store, exit_code, why) != 0)
+        goto error;
+    store->shared.head = store->next_row - 1;
+    store->indexer = store_indexer_start(&store->catalogue);
+    return store;
+
+error:
+    store_close(store);
+    return NULL;
+}
+
+void store_close(struct store *store)
+{
+    struct owed *owed;
+
+    if (store == NULL)
+        return;
+    store_indexer_stop(store->indexer);
+    store_close_live(store, true);
+    while ((owed = store->owed) != NULL) {
+        store->owed = owed->next;
+        free(owed);
+    }
+    while (store->catalogue.count > 0)
+        catalogue_remove(&store->catalogue, store->catalogue.segments[0]);
+    free(store->catalogue.segments);
+    for (size_t i = 0; i < store->sink_count; i++)
+        free(store->sinks[i].name);
+    pthread_mutex_destroy(&store->catalogue.lock);
+    pthread_mutex_destroy(&store->shared.lock);
+    /* Last: closing any descriptor of the file gives up SQLite's own locks on it. */
+    if (store->folder_lock >= 0)
+        close(store->folder_lock);
+    if (store->lock >= 0)
+        close(store->lock);
+    free(store->path);
+    free(store->folder);
+    free(store);
+}
+
+void store_limit(struct store *store, const struct store_settings *settings)
+{
+    pthread_mutex_lock(&store->shared.lock);
+    store->shared.limits = *settings;
+    store->shared.limits.path = NULL; /* not ours to keep */
+    pthread_mutex_unlock(&store->shared.lock);
+}
+
+/* ---- what is written ---- */
+
+static size_t bucket_of(const char *incarnation)
+{
+    uint32_t hash = 2166136261u;
+
+    for (; *incarnation != '\0'; incarnation++)
+        hash = (hash ^ (unsigned char)*incarnation) * 16777619u;
+    return hash % TALLY_BUCKETS;
+}
+
+static struct tally *find_tally(struct store *store, struct batch *batch, const char *incarnation)
+{
+    struct tally **bucket = &batch->tallies[bucket_of(incarnation)], *tally;
     sqlite3_stmt *load = store->load;
 
-    for (tally = *tallies; tally != NULL; tally = tally->next) {
-        if (tally->incarnation == incarnation || strcmp(tally->incarnation, incarnation) == 0)
+    for (tally = *bucket; tally != NULL; tally = tally->next) {
+        if (strcmp(tally->incarnation, incarnation) == 0)
             return tally;
     }
     bind_text(load, 1, incarnation);
@@ -291,8 +319,9 @@ static struct tally *find_tally(struct store *store, struct tally **tallies,
         tally->dropped = sqlite3_column_int64(load, 4);
         tally->ended = sqlite3_column_int64(load, 5);
         tally->uid = sqlite3_column_int64(load, 6);
-        tally->next = *tallies;
-        *tallies = tally;
+        tally->here = sqlite3_column_int64(load, 7);
+        tally->next = *bucket;
+        *bucket = tally;
     }
     sqlite3_reset(load);
     return tally;
@@ -311,7 +340,8 @@ static int save_tally(struct store *store, const struct tally *tally, int64_t no
     sqlite3_bind_int64(save, 7, tally->ended);
     sqlite3_bind_int64(save, 8, now);
     bind_text(save, 9, tally->counters);
-    return run(save);
+    sqlite3_bind_int64(save, 10, tally->here);
+    return store_run(save);
 }
 
 static void raise_to(int64_t *number, uint64_t least)
@@ -331,34 +361,138 @@ static int write_hello(struct store *store, const struct hello *hello, uint32_t 
     bind_text(statement, 5, hello->otp);
     sqlite3_bind_int64(statement, 6, uid);
     sqlite3_bind_int64(statement, 7, now);
-    return run(statement);
+    return store_run(statement);
 }
 
-static int write_record(struct store *store, const struct hello *hello, const struct record *record,
-                        struct tally *tally)
+/* Returns 1 if another uid came with the name of late, 0 if not, -1 on error. */
+static int name_is_foreign(struct store *store, const struct change *change, int64_t now)
 {
+    int result;
+
+    bind_text(store->name, 1, change->hello->name);
+    sqlite3_bind_int64(store->name, 2, change->uid);
+    sqlite3_bind_int64(store->name, 3, now - STORE_NAME_KEPT_S * 1000000000);
+    result = sqlite3_step(store->name);
+    sqlite3_reset(store->name);
+    return result == SQLITE_ROW ? 1 : result == SQLITE_DONE ? 0 : -1;
+}
+
+/* Let the incarnation that was not seen for the longest make room, its own uid's before others'. */
+static int make_room(struct store *store, uint32_t uid)
+{
+    static const char forget_sql[] =
+        "INSERT INTO about SELECT 'forgotten_' || key, value FROM (SELECT 'incarnations' AS key, 1 "
+        "AS"
+        " value UNION ALL SELECT 'made', made FROM incarnations WHERE incarnation = ?1 UNION ALL"
+        " SELECT 'stored', stored FROM incarnations WHERE incarnation = ?1 UNION ALL"
+        " SELECT 'expired', expired FROM incarnations WHERE incarnation = ?1) WHERE 1"
+        " ON CONFLICT(key) DO UPDATE SET value = value + excluded.value";
+    static const char oldest_sql[] = "SELECT incarnation FROM incarnations WHERE ?1 < 0 OR uid = "
+                                     "?1 ORDER BY last_seen_ns LIMIT 1";
+    char incarnation[HELLO_INCARNATION + 1] = "";
+    sqlite3_stmt *statement = NULL;
+    int64_t of_uid = 0, all = 0;
+    int result;
+
+    sqlite3_bind_int64(store->crowd, 1, uid);
+    if ((result = sqlite3_step(store->crowd)) == SQLITE_ROW) {
+        of_uid = sqlite3_column_int64(store->crowd, 0);
+        all = sqlite3_column_int64(store->crowd, 1);
+    }
+    sqlite3_reset(store->crowd);
+    if (result != SQLITE_ROW)
+        return -1;
+    if (of_uid < STORE_INCARNATIONS_OF_UID && all < STORE_INCARNATIONS)
+        return 0;
+    if (sqlite3_prepare_v2(store->database, oldest_sql, -1, &statement, NULL) != SQLITE_OK)
+        return -1;
+    sqlite3_bind_int64(statement, 1, of_uid < STORE_INCARNATIONS_OF_UID ? -1 : (int64_t)uid);
+    if (sqlite3_step(statement) == SQLITE_ROW)
+        snprintf(incarnation, sizeof(incarnation), "%s",
+                 (const char *)sqlite3_column_text(statement, 0));
+    sqlite3_finalize(statement);
+    for (int i = 0; i < 2; i++) {
+        if (sqlite3_prepare_v2(store->database,
+                               i == 0 ? forget_sql
+                                      : "DELETE FROM incarnations WHERE incarnation = ?1",
+                               -1, &statement, NULL) != SQLITE_OK)
+            return -1;
+        bind_text(statement, 1, incarnation);
+        result = sqlite3_step(statement);
+        sqlite3_finalize(statement);
+        if (result != SQLITE_DONE)
+            return -1;
+    }
+    return 0;
+}
+
+/* The tally of who sent the change. NULL on error, or where a HELLO is refused. */
+static struct tally *greet(struct store *store, struct batch *batch, struct change *change)
+{
+    const struct hello *hello = change->hello;
+    struct tally *tally = find_tally(store, batch, hello->incarnation);
+    int foreign;
+
+    if (tally != NULL && tally->uid != change->uid) {
+        change->refusal = STORE_FOREIGN_INCARNATION;
+        return NULL;
+    }
+    if ((foreign = name_is_foreign(store, change, batch->now)) < 0)
+        return NULL;
+    if (foreign > 0) {
+        change->refusal = STORE_FOREIGN_NAME;
+        return NULL;
+    }
+    if ((tally == NULL && make_room(store, change->uid) != 0) ||
+        write_hello(store, hello, change->uid, batch->now) != 0)
+        return NULL;
+    return tally != NULL ? tally : find_tally(store, batch, hello->incarnation);
+}
+
+static int write_row(struct store *store, const struct change *change, int64_t row)
+{
+    const struct record *record = change->record;
     sqlite3_stmt *insert = store->insert;
     int index = INSERT_COLUMNS;
 
-    sqlite3_bind_text(insert, INSERT_INCARNATION, hello->incarnation, HELLO_INCARNATION,
+    sqlite3_bind_int64(insert, INSERT_ROW, row);
+    sqlite3_bind_text(insert, INSERT_INCARNATION, change->hello->incarnation, HELLO_INCARNATION,
                       SQLITE_STATIC);
     sqlite3_bind_int64(insert, INSERT_SEQ, (int64_t)record->seq);
     sqlite3_bind_int64(insert, INSERT_TIME, (int64_t)record->time_ns);
     sqlite3_bind_int64(insert, INSERT_KIND, (int64_t)record->kind);
-    bind_text(insert, INSERT_NODE, hello->name);
+    bind_text(insert, INSERT_NODE, change->hello->name);
+    sqlite3_bind_int64(insert, INSERT_UID, change->uid);
     for (int column = 0; column < RECORD_COLUMN_COUNT; column++)
         bind_text(insert, index++, record->column[column]);
-    if (run(insert) != 0)
+    if (store_run(insert) != 0)
         return -1;
-    if (sqlite3_changes(store->database) > 0) {
-        sqlite3_bind_text(store->body, 1, record->json, (int)record->json_length, SQLITE_STATIC);
-        if (run(store->body) != 0)
-            return -1;
-        tally->stored++;
+    sqlite3_bind_int64(store->body, 1, row);
+    sqlite3_bind_text(store->body, 2, record->json, (int)record->json_length, SQLITE_STATIC);
+    return store_run(store->body);
+}
+
+/*
+ * Numbers rise within a connection, and a connection begins behind what is acknowledged: what is
+ * not above the highest has come before.
+ */
+static int write_record(struct store *store, struct batch *batch, struct change *change,
+                        struct tally *tally)
+{
+    const struct record *record = change->record;
+
+    if ((int64_t)record->seq <= tally->top_seq) {
+        batch->duplicates++;
+        return 0;
     }
-    raise_to(&tally->top_seq, record->seq);
+    if (write_row(store, change, batch->row) != 0)
+        return -1;
+    change->row = batch->row++;
+    tally->stored++;
+    tally->here++;
+    tally->top_seq = (int64_t)record->seq;
     raise_to(&tally->made, record->seq);
-    /* Numbers rise within a connection: what is below and not here will not come any more. */
+    /* What is below and not here will not come any more. */
     raise_to(&tally->settled, record->seq);
     return 0;
 }
@@ -367,7 +501,7 @@ static int write_cursor(struct store *store, const char *sink, int64_t cursor)
 {
     bind_text(store->cursor, 1, sink);
     sqlite3_bind_int64(store->cursor, 2, cursor);
-    return run(store->cursor);
+    return store_run(store->cursor);
 }
 
 /* The formula is that of `nodes` (op_status.c). */
@@ -380,25 +514,36 @@ static int64_t lost_of(const struct tally *tally)
     return lost < tally->made - tally->stored ? lost : tally->made - tally->stored;
 }
 
-static int apply_to(struct store *store, struct change *change, struct tally *tally)
+static struct tally *tally_of(struct store *store, struct batch *batch, struct change *change)
 {
-    int64_t stored = tally->stored;
+    struct tally *tally;
 
+    if (change->type == CHANGE_HELLO)
+        return greet(store, batch, change);
+    if (change->hello == batch->last_hello)
+        return batch->last_tally;
+    tally = find_tally(store, batch, change->hello->incarnation);
+    /* It was forgotten for others while it was connected and said nothing. */
+    if (tally == NULL && write_hello(store, change->hello, change->uid, batch->now) == 0)
+        tally = find_tally(store, batch, change->hello->incarnation);
+    batch->last_hello = tally != NULL ? change->hello : NULL;
+    batch->last_tally = tally;
+    return tally;
+}
+
+static int apply_to(struct store *store, struct batch *batch, struct change *change,
+                    struct tally *tally)
+{
+    tally->touched = true;
     switch (change->type) {
     case CHANGE_HELLO:
-        change->refused = tally->uid != change->uid;
-        if (change->refused)
-            return 0;
         raise_to(&tally->made, change->hello->made);
         if (change->hello->first_held > 0)
             raise_to(&tally->settled, change->hello->first_held - 1);
         tally->ended = 0;
         break;
     case CHANGE_RECORD:
-        if (write_record(store, change->hello, change->record, tally) != 0)
-            return -1;
-        change->repeated = tally->stored == stored;
-        break;
+        return write_record(store, batch, change, tally);
     case CHANGE_COUNTERS:
         raise_to(&tally->made, change->made);
         raise_to(&tally->dropped, change->lost);
@@ -412,216 +557,248 @@ static int apply_to(struct store *store, struct change *change, struct tally *ta
     case CHANGE_CURSOR:
         break;
     }
-    tally->touched = true;
     return 0;
 }
 
-static int apply_one(struct store *store, struct change *change, struct tally **tallies,
-                     int64_t now)
+static int apply_one(struct store *store, struct batch *batch, struct change *change)
 {
     struct tally *tally;
     int64_t lost;
 
     if (change->type == CHANGE_CURSOR)
         return write_cursor(store, change->sink, change->cursor);
-    if (change->type == CHANGE_HELLO && write_hello(store, change->hello, change->uid, now) != 0)
-        return -1;
-    tally = find_tally(store, tallies, change->hello->incarnation);
+    change->row = 0;
+    change->refusal = STORE_WELCOME;
+    tally = tally_of(store, batch, change);
     if (tally == NULL)
-        return -1;
+        return change->refusal != STORE_WELCOME ? 0 : -1;
     lost = lost_of(tally);
-    if (apply_to(store, change, tally) != 0)
+    if (apply_to(store, batch, change, tally) != 0)
         return -1;
     /* It may sink, too: what was dropped comes out of the outbox after all. */
     change->lost_more = lost_of(tally) > lost ? (uint64_t)(lost_of(tally) - lost) : 0;
     return 0;
 }
 
-static int apply_all(struct store *store, struct change *changes, size_t count,
-                     struct tally **tallies)
+static int apply_all(struct store *store, struct batch *batch, struct change *changes, size_t count)
 {
-    int64_t now = timestamp_now();
     struct change *change = changes;
 
-    if (run(store->begin) != 0)
+    if (store_run(store->begin) != 0)
         return -1;
     for (size_t i = 0; i < count; i++, change = change->next) {
-        if (apply_one(store, change, tallies, now) != 0)
+        if (apply_one(store, batch, change) != 0)
             return -1;
     }
-    for (const struct tally *tally = *tallies; tally != NULL; tally = tally->next) {
-        if (tally->touched && save_tally(store, tally, now) != 0)
-            return -1;
+    for (size_t i = 0; i < TALLY_BUCKETS; i++) {
+        for (const struct tally *tally = batch->tallies[i]; tally != NULL; tally = tally->next) {
+            if (tally->touched && save_tally(store, tally, batch->now) != 0)
+                return -1;
+        }
     }
-    return run(store->commit);
+    return store_run(store->commit);
+}
+
+/* Let readers see what is committed. */
+static void publish(struct store *store, struct batch *batch, struct change *changes, size_t count)
+{
+    struct segment *live = store->live;
+    struct change *change = changes;
+
+    if (batch->row > store->next_row && segment_rows(live) == 0)
+        store->live_began_ns = batch->now;
+    for (size_t i = 0; i < count; i++, change = change->next) {
+        const struct record *record = change->record;
+        struct tally *tally;
+
+        if (change->type == CHANGE_CURSOR) {
+            for (size_t s = 0; s < store->sink_count; s++) {
+                if (strcmp(store->sinks[s].name, change->sink) == 0)
+                    store->sinks[s].cursor = change->cursor;
+            }
+            continue;
+        }
+        if (change->type == CHANGE_RECORD && change->row > 0) {
+            int64_t time_ns = (int64_t)record->time_ns;
+
+            if (live->columns != NULL && !columns_append(live->columns, change->hello->incarnation,
+                                                         record->seq, time_ns, record->column))
+                catalogue_forget_columns(&store->catalogue, live);
+            if (time_ns < live->min_ns)
+                live->min_ns = time_ns;
+            if (time_ns > live->max_ns)
+                live->max_ns = time_ns;
+        }
+        tally = change->hello == batch->last_hello
+                    ? batch->last_tally
+                    : find_tally(store, batch, change->hello->incarnation);
+        if (tally != NULL) {
+            change->committed = (uint64_t)tally->top_seq;
+            batch->last_hello = change->hello;
+            batch->last_tally = tally;
+        }
+    }
+    store->next_row = batch->row;
+    atomic_store_explicit(&live->last, batch->row - 1, memory_order_release);
+    pthread_mutex_lock(&store->shared.lock);
+    store->shared.head = batch->row - 1;
+    store->shared.numbers.duplicates += batch->duplicates;
+    store->shared.failing.state = STORE_OK;
+    pthread_mutex_unlock(&store->shared.lock);
+}
+
+static int transact(struct store *store, struct change *changes, size_t count, char *why)
+{
+    struct batch *batch = memory_zeroed(sizeof(*batch));
+    struct tally *tally;
+    int result = SQLITE_OK;
+
+    batch->now = timestamp_now();
+    batch->row = store->next_row;
+    if (apply_all(store, batch, changes, count) == 0) {
+        publish(store, batch, changes, count);
+    } else {
+        result = sqlite3_errcode(store->database);
+        if (result == SQLITE_OK || result == SQLITE_DONE || result == SQLITE_ROW)
+            result = SQLITE_ERROR;
+        if (sqlite3_system_errno(store->database) == ENOSPC && result == SQLITE_IOERR)
+            result = SQLITE_FULL;
+        schema_fail(why, "%s: %s", store->live->path, sqlite3_errmsg(store->database));
+        /* SQLite may have rolled back by itself, as it does when the disk is full. */
+        if (!sqlite3_get_autocommit(store->database))
+            store_run(store->rollback);
+    }
+    for (size_t i = 0; i < TALLY_BUCKETS; i++) {
+        while ((tally = batch->tallies[i]) != NULL) {
+            batch->tallies[i] = tally->next;
+            free(tally);
+        }
+    }
+    free(batch);
+    return result;
+}
+
+static void set_failing(struct store *store, const char *why)
+{
+    pthread_mutex_lock(&store->shared.lock);
+    if (store->shared.failing.state == STORE_OK)
+        store->shared.failing.since_ns = timestamp_now();
+    store->shared.failing.state = STORE_FAILING;
+    snprintf(store->shared.failing.reason, STORE_WHY_SIZE, "%s", why);
+    pthread_mutex_unlock(&store->shared.lock);
+}
+
+/* The live segment is broken: its successor begins with what can be read of it, or without. */
+static bool replace_live(struct store *store, char *why)
+{
+    struct segment *broken = store->live;
+    char ignored[STORE_WHY_SIZE];
+
+    log_error("%s", why);
+    if (store_roll(store, ignored) != SQLITE_OK)
+        return false;
+    store_degraded(store, "%s", why);
+    atomic_store(&broken->state, SEGMENT_BROKEN);
+    return true;
 }
 
 int store_apply(struct store *store, struct change *changes, size_t count, int64_t *head,
                 char why[STORE_WHY_SIZE])
 {
-    struct tally *tallies = NULL, *tally;
-    struct change *change = changes;
-    int result = apply_all(store, changes, count, &tallies);
+    bool replaced = false;
+    int result;
 
-    if (result != 0) {
-        fail(why, "%s: %s", store->path, sqlite3_errmsg(store->database));
-        /* SQLite may have rolled back by itself, as it does when the disk is full. */
-        if (!sqlite3_get_autocommit(store->database))
-            run(store->rollback);
-    } else {
-        for (size_t i = 0; i < count; i++, change = change->next) {
-            if (change->type != CHANGE_CURSOR)
-                change->committed =
-                    (uint64_t)find_tally(store, &tallies, change->hello->incarnation)->top_seq;
+    if (store->database == NULL && store_open_live(store, why) != SQLITE_OK) {
+        set_failing(store, why);
+        return -1;
+    }
+    store_tend(store);
+    while ((result = transact(store, changes, count, why)) != SQLITE_OK) {
+        if (result == SQLITE_FULL) {
+            pthread_mutex_lock(&store->shared.lock);
+            store->shared.full_ns = timestamp_now();
+            pthread_mutex_unlock(&store->shared.lock);
         }
-        *head = store_head(store);
+        if (result == SQLITE_FULL && store_drop_oldest(store, STORE_EXPIRED_FULL))
+            continue;
+        if (schema_is_damage(result) && !replaced && replace_live(store, why)) {
+            replaced = true;
+            continue;
+        }
+        set_failing(store, why);
+        return -1;
     }
-    while ((tally = tallies) != NULL) {
-        tallies = tally->next;
-        free(tally);
-    }
-    return result;
+    *head = store->next_row - 1;
+    return 0;
 }
+
+/* ---- what others ask ---- */
 
 int64_t store_head(struct store *store)
 {
-    int64_t head = pragma_number(store->database, "SELECT coalesce(max(row), 0) FROM exits");
+    int64_t head;
 
-    return head > 0 ? head : 0;
+    pthread_mutex_lock(&store->shared.lock);
+    head = store->shared.head;
+    pthread_mutex_unlock(&store->shared.lock);
+    return head;
 }
 
 int64_t store_cursor(struct store *store, const char *sink)
 {
     sqlite3_stmt *statement;
     int64_t cursor = 0;
+    size_t at = 0;
 
-    if (prepare(store->database, "SELECT cursor FROM sinks WHERE name = ?1", &statement) != 0)
-        return 0;
-    bind_text(statement, 1, sink);
-    if (sqlite3_step(statement) == SQLITE_ROW)
-        cursor = sqlite3_column_int64(statement, 0);
-    sqlite3_finalize(statement);
+    if (schema_prepare(store->database, "SELECT cursor FROM sinks WHERE name = ?1", &statement) ==
+        0) {
+        bind_text(statement, 1, sink);
+        if (sqlite3_step(statement) == SQLITE_ROW)
+            cursor = sqlite3_column_int64(statement, 0);
+        sqlite3_finalize(statement);
+    }
+    while (at < store->sink_count && strcmp(store->sinks[at].name, sink) != 0)
+        at++;
+    if (at == store->sink_count && at < STORE_SINKS_MAX) {
+        store->sinks[at].name = memory_string(sink);
+        store->sinks[at].cursor = cursor;
+        store->sink_count++;
+    }
     return cursor;
 }
 
-static int check_deadline(void *cookie)
+void store_health(struct store *store, struct store_health *health)
 {
-    const struct store_reader *reader = cookie;
-    struct timespec now;
-
-    if (!reader->has_deadline)
-        return 0;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec > reader->deadline.tv_sec ||
-           (now.tv_sec == reader->deadline.tv_sec && now.tv_nsec >= reader->deadline.tv_nsec);
-}
-
-struct store_reader *store_reader_open(const char *path, char why[STORE_WHY_SIZE])
-{
-    struct store_reader *reader = memory_zeroed(sizeof(*reader));
-
-    if (sqlite3_open_v2(path, &reader->database, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX,
-                        NULL) != SQLITE_OK)
-        goto error;
-    sqlite3_busy_timeout(reader->database, 5000);
-    /* Often enough for the deadline, seldom enough to cost nothing. */
-    sqlite3_progress_handler(reader->database, 4096, check_deadline, reader);
-    if (prepare(reader->database, "SELECT row, json FROM bodies WHERE row > ?1 ORDER BY row",
-                &reader->rows) != 0 ||
-        prepare(reader->database, "SELECT row FROM exits WHERE incarnation = ?1 AND seq = ?2",
-                &reader->find) != 0)
-        goto error;
-    return reader;
-
-error:
-    fail(why, "%s: cannot open the store for reading: %s", path, sqlite3_errmsg(reader->database));
-    store_reader_close(reader);
-    return NULL;
-}
-
-void store_reader_close(struct store_reader *reader)
-{
-    if (reader == NULL)
-        return;
-    sqlite3_finalize(reader->rows);
-    sqlite3_finalize(reader->find);
-    sqlite3_close(reader->database);
-    free(reader);
-}
-
-sqlite3 *store_reader_database(struct store_reader *reader)
-{
-    return reader->database;
-}
-
-int store_reader_part(struct store_reader *reader, int64_t row, bool descending,
-                      struct store_part *part, char why[STORE_WHY_SIZE])
-{
-    static const char sql[] = "SELECT coalesce(min(row), 1), coalesce(max(row), 0) FROM exits";
-    sqlite3_stmt *statement;
-    int found = -1;
-
-    if (prepare(reader->database, sql, &statement) == 0 && sqlite3_step(statement) == SQLITE_ROW) {
-        part->database = reader->database;
-        part->first = sqlite3_column_int64(statement, 0);
-        part->last = sqlite3_column_int64(statement, 1);
-        found = part->first <= part->last && (descending ? row >= part->first : row <= part->last);
+    pthread_mutex_lock(&store->shared.lock);
+    *health =
+        store->shared.failing.state != STORE_OK ? store->shared.failing : store->shared.health;
+    if (health->state == STORE_OK && store->shared.full_ns > 0 &&
+        timestamp_now() - store->shared.full_ns < FULL_TOLD_NS) {
+        health->state = STORE_DEGRADED;
+        health->since_ns = store->shared.full_ns;
+        schema_fail(health->reason,
+                    "the disk was full; %" PRIu64 " rows were dropped for it so far",
+                    store->shared.numbers.expired_by_full);
     }
-    if (found < 0)
-        fail(why, "%s", sqlite3_errmsg(reader->database));
-    sqlite3_finalize(statement);
-    return found;
+    pthread_mutex_unlock(&store->shared.lock);
 }
 
-void store_reader_deadline(struct store_reader *reader, unsigned milliseconds)
+void store_numbers(struct store *store, struct store_numbers *numbers)
 {
-    reader->has_deadline = milliseconds > 0;
-    if (!reader->has_deadline)
-        return;
-    clock_gettime(CLOCK_MONOTONIC, &reader->deadline);
-    reader->deadline.tv_sec += milliseconds / 1000;
-    reader->deadline.tv_nsec += (long)(milliseconds % 1000) * 1000000;
-    if (reader->deadline.tv_nsec >= 1000000000) {
-        reader->deadline.tv_nsec -= 1000000000;
-        reader->deadline.tv_sec++;
+    pthread_mutex_lock(&store->shared.lock);
+    *numbers = store->shared.numbers;
+    pthread_mutex_unlock(&store->shared.lock);
+    pthread_mutex_lock(&store->catalogue.lock);
+    numbers->segments = store->catalogue.count;
+    for (size_t i = 0; i < store->catalogue.count; i++) {
+        const struct segment *segment = store->catalogue.segments[i];
+        uint64_t rows = segment_rows(segment);
+
+        numbers->rows += rows;
+        numbers->bytes += segment->bytes;
+        numbers->unindexed += atomic_load(&segment->state) == SEGMENT_CLOSED;
+        if (rows > 0 && numbers->oldest_row == 0)
+            numbers->oldest_row = segment->first;
     }
-}
-
-void store_reader_interrupt(struct store_reader *reader)
-{
-    sqlite3_interrupt(reader->database);
-}
-
-int store_reader_rows(struct store_reader *reader, int64_t after,
-                      bool (*on_row)(void *cookie, int64_t row, const char *json, size_t length),
-                      void *cookie, char why[STORE_WHY_SIZE])
-{
-    int result;
-
-    sqlite3_bind_int64(reader->rows, 1, after);
-    while ((result = sqlite3_step(reader->rows)) == SQLITE_ROW) {
-        const char *json = (const char *)sqlite3_column_text(reader->rows, 1);
-
-        if (!on_row(cookie, sqlite3_column_int64(reader->rows, 0), json != NULL ? json : "",
-                    (size_t)sqlite3_column_bytes(reader->rows, 1))) {
-            result = SQLITE_DONE;
-            break;
-        }
-    }
-    if (result != SQLITE_DONE)
-        fail(why, "%s", sqlite3_errmsg(reader->database));
-    sqlite3_reset(reader->rows);
-    return result == SQLITE_DONE ? 0 : -1;
-}
-
-int64_t store_reader_find(struct store_reader *reader, const char *incarnation, uint64_t seq)
-{
-    int64_t row = 0;
-
-    bind_text(reader->find, 1, incarnation);
-    sqlite3_bind_int64(reader->find, 2, (int64_t)seq);
-    if (sqlite3_step(reader->find) == SQLITE_ROW)
-        row = sqlite3_column_int64(reader->find, 0);
-    sqlite3_reset(reader->find);
-    return row;
+    pthread_mutex_unlock(&store->catalogue.lock);
 }

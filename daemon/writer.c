@@ -34,16 +34,21 @@ struct writer {
     uv_check_t check;
     uv_timer_t retry;
     uv_timer_t cursor_timer;
+    uv_timer_t tend_timer; /* something is due in the store though nothing comes */
     int open_handles;
 
     /* The transaction under way; touched by the thread while busy. */
     uv_work_t work;
     bool busy;
     struct change *batch;
-    size_t batch_count;
+    size_t batch_count; /* 0: the store is tended, no more */
     int result;
     int64_t head;
+    uint64_t tend_due_ms;
     char why[STORE_WHY_SIZE];
+
+    size_t batch_max; /* less than WRITER_BATCH_MAX while the store cannot be written */
+    bool tend;        /* the timer ran out */
 
     int64_t committed_head;
     uint64_t commits;
@@ -87,6 +92,14 @@ static void begin_soon(struct writer *writer)
     uv_check_start(&writer->check, on_check);
 }
 
+static void on_tend_timer(uv_timer_t *timer)
+{
+    struct writer *writer = timer->data;
+
+    writer->tend = true;
+    begin_soon(writer);
+}
+
 static void on_cursor_timer(uv_timer_t *timer)
 {
     begin_soon(timer->data);
@@ -104,16 +117,21 @@ struct writer *writer_new(uv_loop_t *loop, struct store *store)
     uv_check_init(loop, &writer->check);
     uv_timer_init(loop, &writer->retry);
     uv_timer_init(loop, &writer->cursor_timer);
-    writer->open_handles = 4;
+    uv_timer_init(loop, &writer->tend_timer);
+    writer->open_handles = 5;
+    writer->batch_max = WRITER_BATCH_MAX;
+    writer->tend = true;
     writer->idle.data = writer;
     writer->check.data = writer;
     writer->retry.data = writer;
     writer->cursor_timer.data = writer;
+    writer->tend_timer.data = writer;
     writer->work.data = writer;
     histogram_init(&writer->commit_seconds, histogram_seconds,
                    sizeof(histogram_seconds) / sizeof(histogram_seconds[0]));
     histogram_init(&writer->batch_changes, batch_bounds,
                    sizeof(batch_bounds) / sizeof(batch_bounds[0]));
+    begin_soon(writer);
     return writer;
 }
 
@@ -184,8 +202,13 @@ static void write_batch(uv_work_t *work)
 {
     struct writer *writer = work->data;
 
-    writer->result =
-        store_apply(writer->store, writer->batch, writer->batch_count, &writer->head, writer->why);
+    writer->result = 0;
+    if (writer->batch_count == 0)
+        store_tend(writer->store);
+    else
+        writer->result = store_apply(writer->store, writer->batch, writer->batch_count,
+                                     &writer->head, writer->why);
+    writer->tend_due_ms = store_tend_due(writer->store);
 }
 
 static void failed(struct writer *writer)
@@ -195,6 +218,8 @@ static void failed(struct writer *writer)
     writer->failing = true;
     writer->failures++;
     memcpy(writer->failed_why, writer->why, sizeof(writer->why));
+    /* Where there is little space, less may fit where much does not. */
+    writer->batch_max = writer->batch_max > 16 ? writer->batch_max / 4 : writer->batch_max;
     uv_timer_start(&writer->retry, on_retry, RETRY_MS, 0);
 }
 
@@ -205,6 +230,8 @@ static void succeeded(struct writer *writer)
     if (writer->failing)
         log_info("the store can be written again");
     writer->failing = false;
+    if (writer->batch_max < WRITER_BATCH_MAX)
+        writer->batch_max *= 2;
     writer->commits++;
     histogram_observe(&writer->commit_seconds, (double)(uv_hrtime() - writer->began_ns) / 1e9);
     histogram_observe(&writer->batch_changes, (double)writer->batch_count);
@@ -229,8 +256,14 @@ static void on_written(uv_work_t *work, int status)
     (void)status; /* never cancelled */
     writer->busy = false;
     writer->batch = NULL;
-    if (writer->result == 0)
+    if (writer->tend_due_ms > 0)
+        uv_timer_start(&writer->tend_timer, on_tend_timer, writer->tend_due_ms, 0);
+    else
+        uv_timer_stop(&writer->tend_timer);
+    if (writer->result == 0 && writer->batch_count > 0)
         succeeded(writer);
+    else if (writer->result == 0)
+        writer->tend = false;
     else
         failed(writer);
     /* Draining wants the cursors that the listeners may just have noted, too. */
@@ -249,7 +282,7 @@ static void begin(struct writer *writer)
     if (cursors_noted && (writer->first != NULL || writer->drained != NULL ||
                           !uv_is_active((uv_handle_t *)&writer->cursor_timer)))
         queue_cursors(writer);
-    if (writer->first == NULL) {
+    if (writer->first == NULL && (!writer->tend || writer->drained != NULL)) {
         void (*drained)(void *cookie) = writer->drained;
 
         if (drained != NULL) {
@@ -262,7 +295,7 @@ static void begin(struct writer *writer)
     writer->began_ns = uv_hrtime();
     writer->batch = writer->first;
     writer->batch_count =
-        writer->queued < WRITER_BATCH_MAX ? (size_t)writer->queued : WRITER_BATCH_MAX;
+        writer->queued < writer->batch_max ? (size_t)writer->queued : writer->batch_max;
     uv_queue_work(writer->loop, &writer->work, write_batch, on_written);
 }
 
@@ -373,4 +406,5 @@ void writer_close(struct writer *writer)
     uv_close((uv_handle_t *)&writer->check, on_closed);
     uv_close((uv_handle_t *)&writer->retry, on_closed);
     uv_close((uv_handle_t *)&writer->cursor_timer, on_closed);
+    uv_close((uv_handle_t *)&writer->tend_timer, on_closed);
 }

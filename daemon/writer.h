@@ -14,7 +14,7 @@
 #include "metrics.h"
 #include "store.h"
 
-#define WRITER_BATCH_MAX 1000
+#define WRITER_BATCH_MAX 4096
 
 struct writer;
 

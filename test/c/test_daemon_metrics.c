@@ -266,7 +266,7 @@ static void test_ingest_numbers(void **state)
     struct ingest_numbers *numbers = ingest_numbers_new();
     struct hello hello = {.incarnation = "0123456789abcdef"};
     struct record record = {.seq = 1};
-    struct change change = {.type = CHANGE_RECORD, .hello = &hello, .record = &record};
+    struct change change = {.type = CHANGE_RECORD, .hello = &hello, .record = &record, .row = 1};
     size_t node = ingest_numbers_node(numbers, "a@h");
     char *page;
 
@@ -280,7 +280,7 @@ static void test_ingest_numbers(void **state)
     ingest_numbers_committed(numbers, node, &change);
     record.column[RECORD_COLUMN_source] = NULL;
     ingest_numbers_committed(numbers, node, &change);
-    change.repeated = true;
+    change.row = 0;
     ingest_numbers_committed(numbers, node, &change);
     change = (struct change){.type = CHANGE_COUNTERS, .hello = &hello, .lost_more = 7};
     ingest_numbers_committed(numbers, node, &change);

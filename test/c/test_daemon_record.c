@@ -4,11 +4,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "daemon_cbor.h"
 #include "record.h"
+#include "record_types.h"
+#include "transcode.h"
 
 #define LINE_MAX_BYTES (WIRE_RECORD_JSON_MAX - 1)
 
@@ -26,6 +29,35 @@ static struct hello *sample_hello(void)
     return hello;
 }
 
+static int transcoded; /* how many went the fast way */
+
+/* The fast way makes of a frame what the way over the tree does, or leaves it alone. */
+static void compare_ways(const unsigned char *body, size_t length, const struct hello *hello,
+                         const struct record *record)
+{
+    unsigned char *copy = exact_copy(body, length);
+    struct record *fast = transcode(copy, length, hello);
+
+    free(copy);
+    if (fast == NULL)
+        return;
+    transcoded++;
+    if (record == NULL)
+        print_error("taken, though the other way refuses it: %s\n", fast->json);
+    assert_non_null(record);
+    assert_string_equal(fast->json, record->json);
+    assert_int_equal(fast->json_length, record->json_length);
+    assert_int_equal(fast->seq, record->seq);
+    assert_int_equal(fast->time_ns, record->time_ns);
+    assert_int_equal(fast->kind, record->kind);
+    for (int i = 0; i < RECORD_COLUMN_COUNT; i++) {
+        assert_int_equal(fast->column[i] == NULL, record->column[i] == NULL);
+        if (fast->column[i] != NULL)
+            assert_string_equal(fast->column[i], record->column[i]);
+    }
+    free(fast);
+}
+
 /* The record of a frame's body, NULL if it is refused: then `why` says why. */
 static struct record *make(const struct buffer *body, enum record_fit *fit, char *why)
 {
@@ -35,6 +67,7 @@ static struct record *make(const struct buffer *body, enum record_fit *fit, char
 
     if (frame_decode((const unsigned char *)body->data, body->length, &frame, why) == 0)
         record = record_make(&frame, hello, fit, why);
+    compare_ways((const unsigned char *)body->data, body->length, hello, record);
     frame_clear(&frame);
     hello_free(hello);
     return record;
@@ -527,16 +560,18 @@ static void test_every_byte_changed(void **state)
 
             body.data[at] = (char)value;
             copy = exact_copy(body.data, body.length);
+            hello = sample_hello();
+            record = NULL;
             if (frame_decode(copy, body.length, &frame, why) == 0 && frame.type == WIRE_RECORD) {
-                hello = sample_hello();
                 record = record_make(&frame, hello, &fit, why);
                 if (record != NULL) {
                     json_decref(check_line(record));
                     made++;
                 }
-                free(record);
-                hello_free(hello);
             }
+            compare_ways(copy, body.length, hello, record);
+            free(record);
+            hello_free(hello);
             frame_clear(&frame);
             free(copy);
         }
@@ -545,6 +580,199 @@ static void test_every_byte_changed(void **state)
     /* The test must not be one that refuses everything. */
     assert_true(made > 100);
     buffer_clear(&body);
+}
+
+/* ---- random records: of the keys that a node sends, in any order, right and wrong ---- */
+
+static int dice(int sides)
+{
+    return rand() % sides;
+}
+
+static void put_random_text(struct buffer *out)
+{
+    static const char *const texts[] = {"",
+                                        "killed",
+                                        "a_word",
+                                        "caf\xc3\xa9",
+                                        "\xe2\x82\xac",
+                                        "tab\there",
+                                        "\"quoted\\\"",
+                                        "\x01\x1f\x7f",
+                                        "\xf0\x9f\x92\x80",
+                                        "\xff",
+                                        "6a1f0c2be5d94c11-48212",
+                                        "6a1f0c2be5d94c11-0",
+                                        "'Elixir.A':b/1",
+                                        "line\nfeed\r\b\f"};
+
+    put_text(out, texts[dice(sizeof(texts) / sizeof(texts[0]))]);
+}
+
+static void put_random_value(struct buffer *out, int depth);
+
+/* A value of a type that the key may have. */
+static void put_fitting_value(struct buffer *out, int key, int depth)
+{
+    const char *name = frame_key_name((uint64_t)key);
+    unsigned types = name != NULL ? record_types_of(name) : 0;
+
+    if (types & RECORD_TEXT)
+        put_random_text(out);
+    else if (types & RECORD_INTEGER)
+        put_uint(out, (uint64_t)dice(1 << 30));
+    else if (types & RECORD_BOOLEAN)
+        put_bool(out, dice(2));
+    else if (types & RECORD_WORD)
+        put_text(out, "a_word");
+    else if (types & RECORD_ID)
+        put_text(out, "6a1f0c2be5d94c11-48212");
+    else
+        put_random_value(out, depth);
+}
+
+static void put_random_map(struct buffer *out, int depth, const int *needed, int needed_count)
+{
+    int more = dice(5), key = 8 + dice(60);
+
+    put_map(out, (size_t)(needed_count + more));
+    for (int i = 0; i < needed_count; i++)
+        put_pair(out, (enum wire_key)needed[i], "killed");
+    for (int i = 0; i < more; i++) {
+        put_uint(out, (uint64_t)key);
+        if (dice(10) > 0)
+            put_fitting_value(out, key, depth + 1);
+        else
+            put_random_value(out, depth + 1);
+        key += 1 + dice(4);
+    }
+}
+
+static void put_random_value(struct buffer *out, int depth)
+{
+    static const uint64_t numbers[] = {
+        0, 23, 24, 255, 65536, UINT64_C(1) << 53, (UINT64_C(1) << 53) - 1};
+    int count = dice(3);
+
+    switch (dice(depth > 3 ? 5 : 7)) {
+    case 0:
+        put_uint(out, numbers[dice(7)]);
+        break;
+    case 1:
+        put_bool(out, dice(2));
+        break;
+    case 2:
+        put_null(out);
+        break;
+    case 5:
+        put_array(out, (size_t)count);
+        while (count-- > 0)
+            put_random_text(out);
+        break;
+    case 6:
+        put_array(out, (size_t)count);
+        while (count-- > 0)
+            put_random_map(out, depth + 1, NULL, 0);
+        break;
+    default:
+        put_random_text(out);
+    }
+}
+
+static void put_random_record(struct buffer *out)
+{
+    static const int process[] = {WIRE_KEY_pid},
+                     exit_keys[] = {WIRE_KEY_source, WIRE_KEY_reason_class, WIRE_KEY_confidence},
+                     origin[] = {WIRE_KEY_source}, chain[] = {WIRE_KEY_pid, WIRE_KEY_source};
+    bool swapped = dice(2), has_origin = dice(2), has_chain = dice(2), has_length = dice(4) == 0;
+
+    put_record_head(out, 1 + (uint64_t)dice(1 << 30), WIRE_KIND_EXIT);
+    put_map(out, 4 + (size_t)has_origin + has_chain + has_length);
+    for (int i = 0; i < 2; i++) {
+        if (i == swapped)
+            put_pair(out, WIRE_KEY_severity, dice(20) > 0 ? "error" : "bad");
+        else
+            put_pair(out, WIRE_KEY_message, "it died");
+    }
+    if (has_length) {
+        put_uint(out, WIRE_KEY_chain_length);
+        put_uint(out, (uint64_t)dice(100000));
+    }
+    put_uint(out, WIRE_KEY_process);
+    put_random_map(out, 2, process, 1);
+    put_uint(out, WIRE_KEY_exit);
+    put_random_map(out, 2, exit_keys, 3);
+    if (has_origin) {
+        put_uint(out, WIRE_KEY_origin);
+        put_random_map(out, 2, origin, 1);
+    }
+    if (has_chain) {
+        put_uint(out, WIRE_KEY_chain);
+        put_array(out, 2);
+        put_random_map(out, 3, chain, 2);
+        put_random_map(out, 3, chain, 2);
+    }
+}
+
+/* Whatever is sent, the two ways never differ. */
+static void test_two_ways(void **state)
+{
+    int rounds = getenv("TEST_QUICK") != NULL ? 2000 : 60000;
+
+    (void)state;
+    srand(20261125);
+    transcoded = 0;
+    for (int i = 0; i < rounds; i++) {
+        char why[FRAME_WHY_SIZE];
+        struct buffer body = {0};
+        enum record_fit fit;
+
+        put_random_record(&body);
+        free(make(&body, &fit, why));
+        /* Some bytes changed, or the end cut off. */
+        for (int times = 1 + dice(3); times > 0; times--)
+            body.data[dice((int)body.length)] = (char)dice(256);
+        body.length -= dice(8) == 0 ? (size_t)dice((int)body.length) : 0;
+        free(make(&body, &fit, why));
+        buffer_clear(&body);
+    }
+    /* The test must not be one in which nothing goes the fast way. */
+    assert_true(transcoded > rounds / 10);
+}
+
+/* A line as long as it may be goes the fast way, one byte more does not. */
+static void test_fast_way(void **state)
+{
+    char text[4096];
+    int fast = 0;
+
+    (void)state;
+    memset(text, 'x', sizeof(text));
+    for (size_t length = 3000; length <= sizeof(text); length++) {
+        char why[FRAME_WHY_SIZE];
+        struct buffer body = {0};
+        enum record_fit fit;
+
+        transcoded = 0;
+        put_record_head(&body, 7, WIRE_KIND_EXIT);
+        put_map(&body, 4);
+        put_pair(&body, WIRE_KEY_severity, "error");
+        put_uint(&body, WIRE_KEY_message);
+        put_bytes_as_text(&body, text, sizeof(text));
+        put_process(&body);
+        put_uint(&body, WIRE_KEY_exit);
+        put_map(&body, 4);
+        put_pair(&body, WIRE_KEY_source, "kill");
+        put_pair(&body, WIRE_KEY_reason_class, "killed");
+        put_pair(&body, WIRE_KEY_confidence, "observed");
+        put_uint(&body, WIRE_KEY_reason);
+        put_bytes_as_text(&body, text, length);
+        free(make(&body, &fit, why));
+        assert_int_equal(transcoded, fit == RECORD_WHOLE);
+        fast += transcoded;
+        buffer_clear(&body);
+    }
+    assert_true(fast > 100 && fast < 1000);
 }
 
 int main(void)
@@ -560,6 +788,8 @@ int main(void)
         cmocka_unit_test(test_shrink_the_worst),
         cmocka_unit_test(test_hello),
         cmocka_unit_test(test_every_byte_changed),
+        cmocka_unit_test(test_two_ways),
+        cmocka_unit_test(test_fast_way),
     };
 
     return cmocka_run_group_tests_name("record", tests, NULL, NULL);

@@ -2,6 +2,7 @@
 """What the tests of coronerd stand on: the real daemon in a folder of its own, a client of its query
 socket, and the list of tests. Nothing here sleeps: everything waits for a line, a frame or an end."""
 import contextlib
+import glob
 import json
 import os
 import re
@@ -215,12 +216,19 @@ class Daemon:
             fields = stat.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def segments(self):
+        """The files that have the records, in their order; the last one is live."""
+        return sorted(glob.glob(os.path.join(self.store + ".d", "*.seg")))
+
     def rows(self):
         """The ids in the store, in its order, after a look at its integrity."""
-        with contextlib.closing(sqlite3.connect(self.store)) as database:
-            equal(database.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
-            return [row[0] for row in
-                    database.execute("SELECT incarnation || '-' || seq FROM exits ORDER BY row")]
+        ids = []
+        for segment in self.segments():
+            with contextlib.closing(sqlite3.connect(segment)) as database:
+                equal(database.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
+                ids += [row[0] for row in
+                        database.execute("SELECT incarnation || '-' || seq FROM exits ORDER BY row")]
+        return ids
 
     def file_ids(self, name=None, every=1):
         """The ids in the output file; every so manieth line is held against the schema."""

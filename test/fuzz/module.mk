@@ -25,7 +25,7 @@ $(B)/test/fuzz/%: $(OBJ)/fuzz/%.o $(FUZZ_OBJECTS)
 	clang -fsanitize=fuzzer,address,undefined -o $@ $^ -lcmocka -lcbor -lpthread
 
 # What a node can send is read by the daemon.
-FUZZ_FRAME := buffer frame hello item log memory record shrink timestamp utf8
+FUZZ_FRAME := buffer frame hello item log memory record shrink timestamp transcode utf8
 
 FUZZ_FRAME_CFLAGS = $(BASE_CFLAGS) -iquote daemon -O1 -g -fno-omit-frame-pointer \
 	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
