@@ -96,8 +96,9 @@ def settle(nodes, seconds=120):
         check(node.until(lambda node=node: not node.outgoing), node.name)
 
 
-def accounts(daemon, nodes):
-    """The invariant. Returns what `nodes` says, by name."""
+def accounts(daemon, nodes, expired=0):
+    """The invariant; ${expired} records were stored and dropped by the store itself, the oldest ones. Returns what
+    `nodes` says, by name."""
     table = {}
 
     def ended():
@@ -111,10 +112,13 @@ def accounts(daemon, nodes):
     by_node = {}
     for row in rows:
         by_node.setdefault(row.split("-")[0], []).append(int(row.split("-")[1]))
+    equal(len(rows) + expired, sum(table[node.incarnation]["stored"] for node in nodes), "what is in the store")
     for node in nodes:
         told, stored = table[node.incarnation], by_node.get(node.incarnation, [])
         equal((told["made"], told["pending"]), (node.made, 0), node.name)
         equal(told["made"], told["stored"] + told["lost"], node.name)
+        if expired:
+            stored = [*range(1, told["stored"] - len(stored) + 1), *stored]  # of what is not lost, the oldest
         equal(len(stored), told["stored"], node.name)
         equal(stored, sorted(stored), node.name + ": in its order")
         missing = set(range(1, node.made + 1)) - set(stored)
@@ -299,6 +303,12 @@ def test_full_disk(s):
     stored = daemon.status()["store"]["stored"]
     check(sum(node.told for node in nodes) <= stored, "acknowledged and not stored")
     check(0 < stored < 1200, stored)
+
+    def expired():
+        page = subprocess.run(["curl", "-s", "--unix-socket", s.path("http.sock"), "http://localhost/metrics"],
+                              capture_output=True, check=True).stdout.decode()
+        return int(re.search(r'^coroner_store_expired_total{why="full"} (\d+)$', page, re.M).group(1))
+
     done = subprocess.run(["curl", "-s", "-w", "%{http_code}", "--unix-socket", s.path("http.sock"),
                            "http://localhost/healthz"], capture_output=True, check=True).stdout
     equal(done[-3:], b"503")
@@ -308,9 +318,11 @@ def test_full_disk(s):
     pump(nodes, lambda: delivered(nodes))
     daemon.wait_log("can be written again")
     settle(nodes)
-    told = accounts(daemon, nodes)
+    dropped = expired()
+    told = accounts(daemon, nodes, dropped)
     equal(sum(line["lost"] for line in told.values()), 0)
-    say("%d of %d records fitted the full disk, the others waited" % (stored, sum(node.made for node in nodes)))
+    say("%d of %d records fitted the full disk, the others waited; the store dropped the %d oldest" %
+        (stored, sum(node.made for node in nodes), dropped))
 
 
 # ---- descriptors and clocks -------------------------------------------------------------------------
