@@ -330,6 +330,7 @@ static int start_http(struct daemon *daemon)
     const struct settings *settings = daemon->settings;
     struct monitor_parts parts = {.writer = daemon->writer,
                                   .sinks = daemon->sinks,
+                                  .store = daemon->store,
                                   .store_path = settings->store.path,
                                   .started_ns = daemon->parts.started_ns};
     char why[ENDPOINT_WHY_SIZE];

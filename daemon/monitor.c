@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "memory.h"
@@ -31,37 +30,62 @@ static void tell_process(void *cookie, struct metrics_page *page)
     process_numbers_tell(monitor->parts.started_ns, page);
 }
 
-static uint64_t file_bytes(const char *path, const char *suffix)
-{
-    size_t size = strlen(path) + strlen(suffix) + 1;
-    char *name = memory_get(size);
-    struct stat status;
-    uint64_t bytes = 0;
-
-    snprintf(name, size, "%s%s", path, suffix);
-    if (stat(name, &status) == 0)
-        bytes = (uint64_t)status.st_size;
-    free(name);
-    return bytes;
-}
-
 static void tell_store(void *cookie, struct metrics_page *page)
 {
     const struct monitor *monitor = cookie;
-    const char *path = monitor->parts.store_path;
+    struct store_numbers numbers;
+    struct store_health health;
     struct statvfs room;
 
-    metrics_family(page, "coroner_store_bytes", METRICS_GAUGE,
-                   "Bytes of the store's files, its journal included.");
-    metrics_count(page, file_bytes(path, "") + file_bytes(path, "-wal"), NULL);
+    store_numbers(monitor->parts.store, &numbers);
+    store_health(monitor->parts.store, &health);
+    metrics_family(page, "coroner_store_rows", METRICS_GAUGE, "Records that can be read.");
+    metrics_count(page, numbers.rows, NULL);
+    metrics_family(page, "coroner_store_bytes", METRICS_GAUGE, "Bytes of the store's files.");
+    metrics_count(page, numbers.bytes, NULL);
+    metrics_family(page, "coroner_store_segments", METRICS_GAUGE,
+                   "Files that the store consists of.");
+    metrics_count(page, numbers.segments, NULL);
+    metrics_family(page, "coroner_store_segments_unindexed", METRICS_GAUGE,
+                   "Closed files whose indexes are still to be made.");
+    metrics_count(page, numbers.unindexed, NULL);
+    metrics_family(page, "coroner_store_segments_set_aside", METRICS_GAUGE,
+                   "Damaged files in the store's folder.");
+    metrics_count(page, numbers.set_aside, NULL);
+    metrics_family(
+        page, "coroner_store_expired_total", METRICS_COUNTER,
+        "Records that the store dropped, ever: for their age, its size, or a full disk.");
+    metrics_count(page, numbers.expired_by_age, "why", "age", NULL);
+    metrics_count(page, numbers.expired_by_size, "why", "size", NULL);
+    metrics_count(page, numbers.expired_by_full, "why", "full", NULL);
+    metrics_family(page, "coroner_store_missing_total", METRICS_COUNTER,
+                   "Records of files that were damaged or not there, ever.");
+    metrics_count(page, numbers.missing, NULL);
+    metrics_family(page, "coroner_store_oldest_row", METRICS_GAUGE,
+                   "Number of the oldest row that can be read, 0 if there is none.");
+    metrics_count(page, (uint64_t)numbers.oldest_row, NULL);
     metrics_family(page, "coroner_store_last_row", METRICS_GAUGE,
                    "Number of the newest row, which rises with each record.");
-    metrics_count(page, (uint64_t)writer_head(monitor->parts.writer), NULL);
-    if (statvfs(path, &room) == 0) {
+    metrics_count(page, (uint64_t)store_head(monitor->parts.store), NULL);
+    metrics_family(page, "coroner_store_degraded", METRICS_GAUGE,
+                   "1 while something is or was lost of the store, or is about to be.");
+    metrics_count(page, health.state == STORE_DEGRADED, NULL);
+    if (statvfs(monitor->parts.store_path, &room) == 0) {
         metrics_family(page, "coroner_store_free_bytes", METRICS_GAUGE,
                        "Bytes that the file system of the store has left for the daemon.");
         metrics_count(page, (uint64_t)room.f_bavail * room.f_frsize, NULL);
     }
+}
+
+/* That it cannot be written is the writer's to say, who tries. */
+static void look_at_store(void *cookie, struct health_report *report)
+{
+    const struct monitor *monitor = cookie;
+    struct store_health health;
+
+    store_health(monitor->parts.store, &health);
+    if (health.state == STORE_DEGRADED)
+        health_say(report, HEALTH_DEGRADED, "store_degraded", "%s", health.reason);
 }
 
 /* One number of every sink. */
@@ -209,6 +233,7 @@ struct monitor *monitor_new(struct http *http, const struct monitor_parts *parts
     metrics_collect(monitor->metrics, tell_sinks, monitor);
     http_tell(http, monitor->metrics);
     writer_tell(parts->writer, monitor->metrics);
+    health_watch(monitor->health, look_at_store, monitor);
     health_watch(monitor->health, look_at_sinks, monitor);
     writer_watch(parts->writer, monitor->health);
     return monitor;

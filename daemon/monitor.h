@@ -11,6 +11,7 @@
 #include "http.h"
 #include "metrics.h"
 #include "sinks.h"
+#include "store.h"
 #include "writer.h"
 
 struct monitor;
@@ -19,6 +20,7 @@ struct monitor;
 struct monitor_parts {
     struct writer *writer;
     const struct sinks *sinks;
+    struct store *store;
     const char *store_path;
     int64_t started_ns;
 };

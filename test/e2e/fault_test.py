@@ -96,20 +96,29 @@ def settle(nodes, seconds=120):
         check(node.until(lambda node=node: not node.outgoing), node.name)
 
 
-def accounts(daemon, nodes):
-    """The invariant. Returns what `nodes` says, by name."""
-    daemon.until_status(lambda _: all(daemon.nodes()[node.incarnation]["ended"] for node in nodes))
-    table = daemon.nodes()
+def accounts(daemon, nodes, expired=0):
+    """The invariant; ${expired} records were stored and dropped by the store itself, the oldest ones. Returns what
+    `nodes` says, by name."""
+    table = {}
+
+    def ended():
+        table.update(daemon.nodes())
+        return all(table[node.incarnation]["ended"] for node in nodes)
+
+    daemon.until_status(lambda _: ended())
     daemon.stop()
     rows = daemon.rows()
     equal(len(rows), len(set(rows)), "ids are unique")
     by_node = {}
     for row in rows:
         by_node.setdefault(row.split("-")[0], []).append(int(row.split("-")[1]))
+    equal(len(rows) + expired, sum(table[node.incarnation]["stored"] for node in nodes), "what is in the store")
     for node in nodes:
         told, stored = table[node.incarnation], by_node.get(node.incarnation, [])
         equal((told["made"], told["pending"]), (node.made, 0), node.name)
         equal(told["made"], told["stored"] + told["lost"], node.name)
+        if expired:
+            stored = [*range(1, told["stored"] - len(stored) + 1), *stored]  # of what is not lost, the oldest
         equal(len(stored), told["stored"], node.name)
         equal(stored, sorted(stored), node.name + ": in its order")
         missing = set(range(1, node.made + 1)) - set(stored)
@@ -198,6 +207,8 @@ def test_sigkill_of_the_node(s):
             lines += part
         made, waiting = last_told(lines)
         daemon.wait_log("incarnation %s.* disconnected" % incarnation)
+        # What came is still to be committed.
+        daemon.until_status(lambda status: status["ingest"]["pending_bytes"] == 0)
         told = daemon.nodes()[incarnation]
         rows = [row for row in daemon.rows() if row.startswith(incarnation)]
         equal(rows, ["%s-%d" % (incarnation, seq) for seq in range(1, told["stored"] + 1)], "all that left it, in order")
@@ -292,6 +303,12 @@ def test_full_disk(s):
     stored = daemon.status()["store"]["stored"]
     check(sum(node.told for node in nodes) <= stored, "acknowledged and not stored")
     check(0 < stored < 1200, stored)
+
+    def expired():
+        page = subprocess.run(["curl", "-s", "--unix-socket", s.path("http.sock"), "http://localhost/metrics"],
+                              capture_output=True, check=True).stdout.decode()
+        return int(re.search(r'^coroner_store_expired_total{why="full"} (\d+)$', page, re.M).group(1))
+
     done = subprocess.run(["curl", "-s", "-w", "%{http_code}", "--unix-socket", s.path("http.sock"),
                            "http://localhost/healthz"], capture_output=True, check=True).stdout
     equal(done[-3:], b"503")
@@ -301,9 +318,11 @@ def test_full_disk(s):
     pump(nodes, lambda: delivered(nodes))
     daemon.wait_log("can be written again")
     settle(nodes)
-    told = accounts(daemon, nodes)
+    dropped = expired()
+    told = accounts(daemon, nodes, dropped)
     equal(sum(line["lost"] for line in told.values()), 0)
-    say("%d of %d records fitted the full disk, the others waited" % (stored, sum(node.made for node in nodes)))
+    say("%d of %d records fitted the full disk, the others waited; the store dropped the %d oldest" %
+        (stored, sum(node.made for node in nodes), dropped))
 
 
 # ---- descriptors and clocks -------------------------------------------------------------------------
@@ -606,7 +625,7 @@ def test_writes_of_every_size(s):
     """A conversation in writes of one byte, of two, of three ...; and several frames, and parts of them, in one write."""
     daemon = s.start(out=None)
     frames = [frame([RECORD, seq, 1, 0, 0, pack_keys(exit_record("<0.1.0>"))]) for seq in range(1, 21)]
-    frames += [padded(21, 30000), padded(22, FRAME_MAX), frames[0]]
+    frames += [padded(21, 30000), padded(22, FRAME_MAX)]
     whole = b"".join(frames)
     sizes = (1, 2, 3, 5, 7, 64, 300, 301, 4095, 65535, 65540, 131072, len(whole))
     for number, size in enumerate(sizes):
@@ -616,6 +635,7 @@ def test_writes_of_every_size(s):
             acked, data = 0, b""
             while acked < 22:
                 data += sock.recv(4096)
+                check(b"\x82\x11" not in data[4:6], "refused", data)
                 while len(data) >= 4 and len(data) >= 4 + struct.unpack(">I", data[:4])[0]:
                     length = struct.unpack(">I", data[:4])[0]
                     acked, data = cbor2.loads(data[4:4 + length])[1], data[4 + length:]

