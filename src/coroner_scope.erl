@@ -130,6 +130,9 @@ marked(Pid, Generations, #sight{masters = Masters, pids = Pids, known = Known} =
             case process_info(Pid, [group_leader, initial_call, parent]) of
                 undefined ->
                     {false, Sight};
+                [_, _, {parent, Parent}] when Parent =:= self() ->
+                    %% The watchdog's own, for this pass.
+                    {Sight#sight.marked_is_inside, Sight};
                 [{group_leader, Leader}, {initial_call, Call}, {parent, Parent}] ->
                     case is_map_key(Leader, Masters) orelse is_map_key(Pid, Masters) orelse is_map_key(Pid, Pids)
                         orelse has_module(Pid, Call, Sight) of

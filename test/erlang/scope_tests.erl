@@ -442,7 +442,9 @@ robbed() ->
             ok;
         shared ->
             testlib:leave(testlib:elsewhere(fun() -> erlang:trace(all, false, [all]) end)),
-            #{trace := intact, gaps := 1} = coroner_server:check(),
+            %% Two, where a look of its own came in the middle of it.
+            #{trace := intact, gaps := Gaps} = coroner_server:check(),
+            ?assert(Gaps >= 1),
             ?assertEqual(lists:sort([whereis(coroner_server) | of_application(?A)]), lists:sort(traced())),
             ?assert(is_traced(inside()))
     end.

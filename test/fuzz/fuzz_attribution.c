@@ -100,9 +100,10 @@ static bool can_have_caused(const struct exit_facts *facts, const struct evidenc
         return !facts->trapping;
     case EVIDENCE_UNSEEN:
         return facts->shape != REASON_NORMAL &&
-               (one->still_linked ? !facts->trapping
-                                  : one->time_ns <= facts->time_ns &&
-                                        facts->time_ns - one->time_ns <= ATTRIBUTION_TRAPPED_AGE_NS);
+               (one->still_linked
+                    ? !facts->trapping
+                    : one->time_ns <= facts->time_ns &&
+                          facts->time_ns - one->time_ns <= ATTRIBUTION_TRAPPED_AGE_NS);
     default:
         return false; /* LIMIT is no cause, and what there is no word for none either */
     }
