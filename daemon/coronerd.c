@@ -2,6 +2,7 @@
  * coronerd: collects the records of exits that nodes send, keeps them, answers questions about them
  * and writes them as JSON lines.
  */
+#include <malloc.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -400,6 +401,9 @@ int main(int argc, char **argv)
     raise_descriptor_limit();
     /* The writer, the sinks and three that answer questions: none of them waits for another. */
     setenv("UV_THREADPOOL_SIZE", "8", 0);
+    /* A heap for each thread would keep what each needed at its worst. */
+    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_MMAP_THRESHOLD, 256 * 1024);
 
     daemon = memory_zeroed(sizeof(*daemon));
     daemon->options = &options;
