@@ -27,3 +27,33 @@ bench: bench-node
 
 bench-node: all $(BENCH_BIN)/.made $(BENCH_BIN)/floor_tracer.so
 	@erl -noshell +P 2000000 -pa $(APP)/ebin $(BENCH_BIN) -eval 'node_bench:main([$(BENCH)]), halt().'
+
+# What the node's C takes in instructions, by callgrind: stable where times are not. `make bench-counts` compares them with
+# test/bench/baseline.json, `make bench-counts-keep` makes these the ones to compare with.
+COUNT_CFLAGS = $(BASE_CFLAGS) -O2 -gdwarf-4 -iquote c_src -iquote test/c/node -iquote test/fuzz -isystem $(ERLANG_ROOT)/usr/include
+COUNT_NODE := $(filter-out nif alloc_nif coroner,$(NIF_SOURCES:c_src/%.c=%))
+
+define COUNT_RULE
+$(OBJ)/count/%.o: $(1)/%.c test/bench/module.mk
+	@mkdir -p $$(@D)
+	$(2) $$(COUNT_CFLAGS) -MMD -MP -c -o $$@ $$<
+endef
+$(eval $(call COUNT_RULE,c_src,gcc -fPIC -fvisibility=hidden))
+$(eval $(call COUNT_RULE,test/bench,gcc))
+$(eval $(call COUNT_RULE,test/c/node,gcc))
+$(eval $(call COUNT_RULE,test/fuzz,clang))
+
+COUNT_OBJECTS := $(patsubst %,$(OBJ)/count/%.o,count_node $(COUNT_NODE) coroner alloc_libc bytes nif_shim nif_refused)
+.SECONDARY: $(COUNT_OBJECTS)
+$(B)/bench/count_node: $(COUNT_OBJECTS)
+	@mkdir -p $(@D)
+	gcc -o $@ $^ -lpthread
+
+.PHONY: bench-counts bench-counts-keep
+bench-counts: $(B)/bench/count_node
+	@test/bench/counts.py $< $(B)/bench/counts test/bench/baseline.json "$$(gcc -dumpfullversion) $$(uname -m)"
+
+bench-counts-keep: $(B)/bench/count_node
+	@test/bench/counts.py $< $(B)/bench/counts test/bench/baseline.json "$$(gcc -dumpfullversion) $$(uname -m)" --keep
+
+-include $(wildcard $(OBJ)/count/*.d)
