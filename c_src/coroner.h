@@ -61,13 +61,13 @@ struct coroner {
 
     _Atomic uint64_t spoken_at; /* records made when the last words were said, and 1; 0: never */
 
-    _Atomic uint64_t normal;     /* exits that were only counted: source normal */
+    _Atomic uint64_t normal;     /* exits that were only counted: source normal. Most of them the ledger counts */
     _Atomic uint64_t unrecorded; /* others that `record` does not select */
     _Atomic uint64_t without_memory; /* exits of which no record could be made */
     _Atomic uint64_t by_source[CORONER_SOURCE_COUNT];
 };
 
-#define CORONER_ABI 3
+#define CORONER_ABI 4
 
 /**
  * coroner_last_words(coroner): the node is about to end. Waits up to 200 ms for what is in the journal to get out, and says

@@ -185,11 +185,11 @@ static bool evidence_may_be_lost(struct coroner *coroner, const struct entry *en
         return true;
     if (now < atomic_load_explicit(&coroner->blind_until_ns, memory_order_relaxed))
         return true;
-    if ((entry->flags & ENTRY_SEEDED) && now - entry->begun_ns < BLIND_NS)
+    if ((entry->flags & ENTRY_SEEDED) && now - entry->begun_us * 1000 < BLIND_NS)
         return true;
-    if (entry->evicted_s != 0 &&
-        (entry->evicted_s == UINT32_MAX ||
-         now < (uint64_t)entry->evicted_s * 1000000000 + EVIDENCE_LIFE_NS))
+    if (entry_evicted_s(entry) != 0 &&
+        (entry_evicted_s(entry) == ENTRY_SURE_NEVER ||
+         now < (uint64_t)entry_evicted_s(entry) * 1000000000 + EVIDENCE_LIFE_NS))
         return true;
     /* A linked death may have left the wide table before we looked. */
     return evicted != 0 && entry->links.count > 0 && now - evicted < EVIDENCE_LIFE_NS;
@@ -361,7 +361,7 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
     record->monotonic_ns = now;
     record->time_ns = wall_ns();
     record->age_known = !(entry->flags & ENTRY_SEEDED);
-    record->age_us = (now - entry->begun_ns) / 1000;
+    record->age_us = now / 1000 - entry->begun_us;
     record->print = facts.reason;
     fill_candidates(record, &verdict, &weighing);
     if (verdict.evidence >= 0)
@@ -452,14 +452,25 @@ static void count_normal(struct coroner *coroner, ERL_NIF_TERM pid, const struct
 
 void on_exited(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NIF_TERM reason)
 {
-    struct entry *entry = ledger_exit(coroner->ledger, pid);
-    enum reason_shape shape = term_reason_shape(env, reason);
+    bool records_normal = coroner->record_sources & 1U << CORONER_SOURCE_NORMAL;
     struct entry unknown = {.pid = pid, .flags = ENTRY_UNSEEDED | ENTRY_SEEDED};
-    const struct entry *of = entry != NULL ? entry : &unknown;
-    uint64_t now = monotonic_ns();
+    const struct entry *of;
+    struct entry *entry;
+    enum reason_shape shape;
     bool is_harmless;
     struct record *record;
 
+    /* Most exits are such, and nearly all of them are done with this. */
+    if (reason == atoms.normal && !records_normal) {
+        if (ledger_exit_normal(coroner->ledger, pid, &entry)) {
+            supervision_drop(supervisors_gone(coroner->supervisors, pid));
+            return;
+        }
+    } else {
+        entry = ledger_exit(coroner->ledger, pid);
+    }
+    of = entry != NULL ? entry : &unknown;
+    shape = term_reason_shape(env, reason);
     if (shape == REASON_RPC_REPLY && !is_rpc_worker(coroner, of))
         shape = REASON_OTHER;
     /*
@@ -468,14 +479,14 @@ void on_exited(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NI
      */
     is_harmless = (shape == REASON_NORMAL && !has_evidence(of, EVIDENCE_STOP)) || (shape == REASON_RPC_REPLY && of->links.count == 0 &&
                                              !(of->flags & ENTRY_UNSEEDED));
-    if (is_harmless && !(coroner->record_sources & 1U << CORONER_SOURCE_NORMAL)) {
+    if (is_harmless && !records_normal) {
         supervision_drop(supervisors_gone(coroner->supervisors, pid));
         count_normal(coroner, pid, of);
         if (entry != NULL)
             drop_entry(coroner, entry);
         return;
     }
-    if ((record = make_record(coroner, env, of, reason, shape, now)) == NULL) {
+    if ((record = make_record(coroner, env, of, reason, shape, monotonic_ns())) == NULL) {
         atomic_fetch_add_explicit(&coroner->without_memory, 1, memory_order_relaxed);
         if (entry != NULL)
             drop_entry(coroner, entry);

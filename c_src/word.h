@@ -7,11 +7,18 @@
 #ifndef CORONER_WORD_H
 #define CORONER_WORD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef uint64_t term_word;
 
 #define NO_WORD ((term_word)0) /* no immediate term is 0 */
+
+/** word_is_pid(word): whether it is a local pid: the low four bits tell (erl_term.h, OTP 25 .. 29). */
+static inline bool word_is_pid(term_word word)
+{
+    return (word & 15) == 3;
+}
 
 /** word_hash(word): ${word} spread over 64 bits (the finaliser of MurmurHash3). */
 static inline uint64_t word_hash(term_word word)
