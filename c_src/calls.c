@@ -227,7 +227,7 @@ static void on_own_call(const struct call *call)
         read_stack(call, evidence, call->argument[2]);
         if (shape != REASON_SHUTDOWN && shape != REASON_ERROR && shape != REASON_THROW &&
             shape != REASON_NORMAL && !coroner->only_class)
-            evidence->stack = term_stack_text(call->env, call->argument[2]);
+            evidence->stack = term_stack(call->env, call->argument[2]);
     } else if ((evidence->act = act_new()) != NULL) {
         evidence->act->by.pid = call->caller;
         evidence->act->site = site_of(call);

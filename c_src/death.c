@@ -236,7 +236,7 @@ static bool is_own_source(uint8_t source)
 }
 
 static void fill_stack(struct record *record, ErlNifEnv *env, const struct entry *entry,
-                       ERL_NIF_TERM reason)
+                       ERL_NIF_TERM reason, const struct term_bytes *bytes)
 {
     struct evidence *own = own_word(entry);
     const ERL_NIF_TERM *pair;
@@ -244,8 +244,12 @@ static void fill_stack(struct record *record, ErlNifEnv *env, const struct entry
 
     if (record->shape == REASON_ERROR || record->shape == REASON_THROW ||
         record->source == CORONER_SOURCE_NOPROC) {
-        if (is_own_source(record->source) && enif_get_tuple(env, reason, &arity, &pair))
-            record->stack = term_stack_text(env, pair[1]);
+        if (!is_own_source(record->source))
+            return;
+        if (bytes->whole && record->reason != NULL)
+            record->stack_in_reason = true;
+        else if (enif_get_tuple(env, reason, &arity, &pair) && arity > 1)
+            record->stack = term_stack(env, pair[1]);
     } else if (own != NULL && fingerprint_same(own->print, record->print)) {
         record->stack = text_hold(own->stack);
     }
@@ -305,6 +309,7 @@ static void fill_cause(struct record *record, const struct weighed *cause)
         record_follow(record, cause->peer);
         /* Over a link the reason is the same term: its text need not be made again. */
         record->reason = text_hold(cause->peer->reason);
+        record->reason_atom = cause->peer->reason_atom;
     } else if (cause->evidence != NULL) {
         record->act = act_hold(cause->evidence->act);
     }
@@ -318,7 +323,8 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
                                   enum reason_shape shape, uint64_t now)
 {
     struct record *record = record_new();
-    struct weighing weighing = {.count = 0};
+    struct term_bytes bytes;
+    struct weighing weighing;
     struct exit_facts facts;
     struct verdict verdict;
     term_word target = NO_WORD;
@@ -328,7 +334,9 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
         return NULL;
     if (shape == REASON_ERROR)
         target = dead_target(env, reason);
-    facts = (struct exit_facts){.reason = term_fingerprint(env, reason),
+    weighing.count = 0;
+    term_flatten(env, reason, &bytes);
+    facts = (struct exit_facts){.reason = term_print_of(reason, &bytes),
                                 .shape = (uint8_t)shape,
                                 .trapping = (entry->flags & ENTRY_TRAPS) != 0,
                                 .evidence_lost = evidence_may_be_lost(coroner, entry, now),
@@ -370,10 +378,14 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
                                    record->source == CORONER_SOURCE_NOCONNECTION ||
                                    record->source == CORONER_SOURCE_REMOTE_SIGNAL))
         fill_detail(coroner, record, entry, target);
-    if (record->reason == NULL && !record->only_class)
-        record->reason = term_text(env, reason);
+    if (record->reason == NULL && record->reason_atom == NO_WORD && !record->only_class) {
+        if (enif_is_atom(env, reason))
+            record->reason_atom = reason;
+        else
+            record->reason = flat_new(bytes.bytes, bytes.length);
+    }
     if (!record->only_class)
-        fill_stack(record, env, entry, reason);
+        fill_stack(record, env, entry, reason, &bytes);
     weighing_end(&weighing);
     return record;
 }

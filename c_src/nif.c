@@ -41,20 +41,21 @@ static void make_atoms(ErlNifEnv *env)
 #undef X
 }
 
-/* Whether pids look as word_is_pid has them; `env` is that of the process which loads the module. */
-static bool has_known_pids(ErlNifEnv *env)
+/* Whether the VM's words look as word.h has them; `env` is that of the process which loads the module. */
+static bool has_known_words(ErlNifEnv *env)
 {
     ErlNifPid self;
 
     return enif_self(env, &self) != NULL && word_is_pid(self.pid) && !word_is_pid(atoms.ok) &&
-           !word_is_pid(enif_make_int(env, 3));
+           !word_is_pid(enif_make_int(env, 3)) && word_is_small(enif_make_int(env, -7)) &&
+           word_small(enif_make_int(env, -7)) == -7 && !word_is_small(atoms.ok) && !word_is_small(self.pid);
 }
 
 static int enter_library(ErlNifEnv *env)
 {
     if (instances == 0) {
         make_atoms(env);
-        if (!has_known_pids(env) || term_load(env) != 0)
+        if (!has_known_words(env) || term_load(env) != 0)
             return -1;
     }
     instances++;

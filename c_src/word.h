@@ -20,6 +20,17 @@ static inline bool word_is_pid(term_word word)
     return (word & 15) == 3;
 }
 
+/** word_is_small(word), word_small(word): whether it is a small integer, and which (likewise). */
+static inline bool word_is_small(term_word word)
+{
+    return (word & 15) == 15;
+}
+
+static inline int64_t word_small(term_word word)
+{
+    return (int64_t)word >> 4;
+}
+
 /** word_hash(word): ${word} spread over 64 bits (the finaliser of MurmurHash3). */
 static inline uint64_t word_hash(term_word word)
 {
