@@ -1,15 +1,15 @@
-#include <pthread.h>
 #include <string.h>
 
 #include "alloc.h"
 #include "ledger.h"
+#include "lock.h"
 
 /*
- * 1024 shards keep one shard's table small: growing it is the longest thing that happens under a lock (at
+ * 1024 shards of a cache line each keep one shard's table small: growing it is the longest thing that happens under a lock (at
  * a million processes 1000 entries move, some 10 microseconds), and two schedulers seldom meet.
  */
 #define SHARDS LEDGER_SHARDS
-#define BUCKETS_FIRST 8
+#define BUCKETS_FIRST 4
 #define BUCKET_ENTRIES 2 /* on average at most */
 #define QUIET_SLOTS 64
 #define BLOCK_ENTRIES 4 /* that are allocated at once: each alone takes 96 bytes in the VM's allocator, so 88 */
@@ -22,19 +22,24 @@ struct quiet_slot {
     uint8_t quiet;
 };
 
+/* One cache line. What a birth and an exit take is memory that is not in the cache more than all they compute. */
 struct shard {
-    _Alignas(LINE) pthread_mutex_t lock; /* over all of the shard, the entries and their evidence */
-    struct entry **buckets;
-    uint32_t bucket_count; /* a power of two */
-    uint32_t entries;
+    _Alignas(LINE) struct lock lock; /* over all of the shard, the entries and their evidence */
+    uint32_t bucket_count;           /* a power of two */
+    struct entry **buckets;          /* of a few entries, `first` alone */
+    struct entry *first;
+    struct entry *spares;     /* unused ones: `next`, and `parent` is the one before */
+    struct quiet_slot *quiet; /* QUIET_SLOTS of them, or NULL until the first; the oldest is written over */
     /* Written with the lock, read without: no line is written by all schedulers. */
     _Atomic uint64_t normal;    /* exits that were only counted */
     _Atomic uint32_t processes; /* of the entries; the others are ports */
-    bool open;
+    uint32_t entries;
     uint32_t spare_count;
-    struct entry *spares; /* unused ones: `next`, and `parent` is the one before */
-    struct quiet_slot *quiet; /* QUIET_SLOTS of them, or NULL until the first */
+    uint16_t quiet_made; /* modulo QUIET_SLOTS the place of the next */
+    bool open;
 };
+
+_Static_assert(sizeof(struct shard) == LINE, "a shard is one line");
 
 struct ledger {
     void *memory;           /* of this struct, which begins with a cache line */
@@ -179,31 +184,31 @@ void entry_free(struct entry *entry)
     }
     linkset_clear(&entry->links);
     shard = block_of(entry)->shard;
-    pthread_mutex_lock(&shard->lock);
+    lock_take(&shard->lock);
     give_spare(shard, entry);
-    pthread_mutex_unlock(&shard->lock);
+    lock_give(&shard->lock);
+}
+
+static void reset_buckets(struct shard *shard)
+{
+    shard->first = NULL;
+    shard->buckets = &shard->first;
+    shard->bucket_count = 1;
+    shard->entries = 0;
 }
 
 struct ledger *ledger_new(void)
 {
     char *memory = memory_zalloc(sizeof(struct ledger) + LINE);
     struct ledger *ledger;
-    size_t made = 0;
 
     if (memory == NULL)
         return NULL;
     ledger = (void *)(memory + (LINE - (uintptr_t)memory % LINE));
     ledger->memory = memory;
-    for (; made < SHARDS; made++)
-        if (pthread_mutex_init(&ledger->shards[made].lock, NULL) != 0)
-            goto err0;
+    for (size_t i = 0; i < SHARDS; i++)
+        reset_buckets(&ledger->shards[i]);
     return ledger;
-
-err0:
-    while (made-- > 0)
-        pthread_mutex_destroy(&ledger->shards[made].lock);
-    memory_free(ledger->memory);
-    return NULL;
 }
 
 void ledger_open(struct ledger *ledger)
@@ -211,10 +216,10 @@ void ledger_open(struct ledger *ledger)
     for (size_t i = 0; i < SHARDS; i++) {
         struct shard *shard = &ledger->shards[i];
 
-        pthread_mutex_lock(&shard->lock);
+        lock_take(&shard->lock);
         shard->open = true;
         atomic_store_explicit(&shard->normal, 0, memory_order_relaxed);
-        pthread_mutex_unlock(&shard->lock);
+        lock_give(&shard->lock);
     }
 }
 
@@ -232,23 +237,22 @@ void ledger_close(struct ledger *ledger)
 {
     for (size_t i = 0; i < SHARDS; i++) {
         struct shard *shard = &ledger->shards[i];
-        struct entry **buckets;
+        struct entry **buckets, *first;
         uint32_t bucket_count;
         uint64_t heaps = 0;
 
         /* The table is taken out under the lock and freed without it: a callback never waits for that. */
-        pthread_mutex_lock(&shard->lock);
+        lock_take(&shard->lock);
         shard->open = false;
-        buckets = shard->buckets;
+        first = shard->first;
+        buckets = shard->buckets == &shard->first ? &first : shard->buckets;
         bucket_count = shard->bucket_count;
-        shard->buckets = NULL;
-        shard->bucket_count = 0;
-        shard->entries = 0;
+        reset_buckets(shard);
         atomic_store_explicit(&shard->processes, 0, memory_order_relaxed);
         memory_free(shard->quiet);
         shard->quiet = NULL;
         release_spares(shard);
-        pthread_mutex_unlock(&shard->lock);
+        lock_give(&shard->lock);
 
         for (uint32_t b = 0; b < bucket_count; b++)
             for (struct entry *entry = buckets[b], *next; entry != NULL; entry = next) {
@@ -256,7 +260,8 @@ void ledger_close(struct ledger *ledger)
                 heaps += has_heap(entry);
                 entry_free(entry);
             }
-        memory_free(buckets);
+        if (buckets != &first)
+            memory_free(buckets);
         atomic_fetch_sub_explicit(&ledger->heaps, heaps, memory_order_relaxed);
     }
 }
@@ -266,8 +271,6 @@ void ledger_free(struct ledger *ledger)
     if (ledger == NULL)
         return;
     ledger_close(ledger);
-    for (size_t i = 0; i < SHARDS; i++)
-        pthread_mutex_destroy(&ledger->shards[i].lock);
     memory_free(ledger->memory);
 }
 
@@ -275,13 +278,13 @@ static struct shard *lock_shard(struct ledger *ledger, term_word pid)
 {
     struct shard *shard = &ledger->shards[word_hash(pid) % SHARDS];
 
-    pthread_mutex_lock(&shard->lock);
+    lock_take(&shard->lock);
     return shard;
 }
 
 static void unlock_shard(struct shard *shard)
 {
-    pthread_mutex_unlock(&shard->lock);
+    lock_give(&shard->lock);
 }
 
 static uint32_t bucket_of(const struct shard *shard, term_word pid)
@@ -292,8 +295,6 @@ static uint32_t bucket_of(const struct shard *shard, term_word pid)
 /* Finds the place that points to the entry of `pid`, or NULL. */
 static struct entry **find_place(const struct shard *shard, term_word pid)
 {
-    if (shard->bucket_count == 0)
-        return NULL;
     for (struct entry **at = &shard->buckets[bucket_of(shard, pid)]; *at != NULL; at = &(*at)->next)
         if ((*at)->pid == pid)
             return at;
@@ -307,18 +308,17 @@ static struct entry *find(const struct shard *shard, term_word pid)
     return place == NULL ? NULL : *place;
 }
 
-/* Makes room for one more entry. Without memory the chains only get longer. Returns false with no table at all. */
-static bool make_room(struct shard *shard)
+/* Makes room for one more entry. Without memory the chains only get longer. */
+static void make_room(struct shard *shard)
 {
-    uint32_t wanted = shard->bucket_count == 0 ? BUCKETS_FIRST : shard->bucket_count * 2;
+    uint32_t wanted = shard->bucket_count == 1 ? BUCKETS_FIRST : shard->bucket_count * 2;
     struct entry **old = shard->buckets;
     uint32_t old_count = shard->bucket_count;
     struct entry **fresh;
 
-    if (shard->entries < shard->bucket_count * BUCKET_ENTRIES)
-        return true;
-    if ((fresh = memory_zalloc(wanted * sizeof(struct entry *))) == NULL)
-        return old_count != 0;
+    if (shard->entries < shard->bucket_count * BUCKET_ENTRIES ||
+        (fresh = memory_zalloc(wanted * sizeof(struct entry *))) == NULL)
+        return;
     shard->buckets = fresh;
     shard->bucket_count = wanted;
     for (uint32_t b = 0; b < old_count; b++)
@@ -329,8 +329,10 @@ static bool make_room(struct shard *shard)
             entry->next = shard->buckets[bucket];
             shard->buckets[bucket] = entry;
         }
-    memory_free(old);
-    return true;
+    if (old == &shard->first)
+        shard->first = NULL;
+    else
+        memory_free(old);
 }
 
 static void count_process(struct shard *shard, const struct entry *entry, uint32_t more)
@@ -341,13 +343,14 @@ static void count_process(struct shard *shard, const struct entry *entry, uint32
         atomic_store_explicit(&shard->processes, processes + more, memory_order_relaxed);
 }
 
-/* Enters `entry`, unless the shard is closed or without memory: then it returns false and the caller keeps it. */
+/* Enters `entry`, unless the shard is closed: then it returns false and the caller keeps it. */
 static bool insert(struct shard *shard, struct entry *entry)
 {
     uint32_t bucket;
 
-    if (!shard->open || !make_room(shard))
+    if (!shard->open)
         return false;
+    make_room(shard);
     bucket = bucket_of(shard, entry->pid);
     entry->next = shard->buckets[bucket];
     shard->buckets[bucket] = entry;
@@ -415,17 +418,12 @@ struct entry *ledger_exit(struct ledger *ledger, term_word pid)
     return entry;
 }
 
-static struct quiet_slot *quiet_slot_of(struct shard *shard, term_word pid)
-{
-    return &shard->quiet[(word_hash(pid) / SHARDS) % QUIET_SLOTS];
-}
-
 static void put_quiet(struct shard *shard, term_word pid, uint32_t initial_call, enum quiet quiet)
 {
     if (shard->quiet == NULL && shard->open)
         shard->quiet = memory_zalloc(QUIET_SLOTS * sizeof(*shard->quiet));
     if (shard->quiet != NULL)
-        *quiet_slot_of(shard, pid) = (struct quiet_slot){
+        shard->quiet[shard->quiet_made++ % QUIET_SLOTS] = (struct quiet_slot){
             .pid = pid, .initial_call = initial_call, .quiet = (uint8_t)quiet};
 }
 
@@ -957,11 +955,16 @@ void ledger_members(struct ledger *ledger, size_t number, term_word *words, size
     struct shard *shard = &ledger->shards[number];
 
     *count = 0;
-    pthread_mutex_lock(&shard->lock);
+    lock_take(&shard->lock);
     for (uint32_t b = 0; b < shard->bucket_count; b++)
         for (struct entry *entry = shard->buckets[b]; entry != NULL && *count < room; entry = entry->next)
             words[(*count)++] = entry->pid;
     unlock_shard(shard);
+}
+
+void ledger_prefetch(const struct ledger *ledger, term_word pid)
+{
+    __builtin_prefetch(&ledger->shards[word_hash(pid) % SHARDS], 1);
 }
 
 uint64_t ledger_count(const struct ledger *ledger)
@@ -997,9 +1000,14 @@ enum quiet ledger_quiet_of(struct ledger *ledger, term_word pid, uint32_t *initi
     struct shard *shard = lock_shard(ledger, pid);
     enum quiet quiet = QUIET_NONE;
 
-    if (shard->quiet != NULL && quiet_slot_of(shard, pid)->pid == pid) {
-        quiet = (enum quiet)quiet_slot_of(shard, pid)->quiet;
-        *initial_call = quiet_slot_of(shard, pid)->initial_call;
+    /* The newest first: what was said last of a pid holds. */
+    for (unsigned i = 1; shard->quiet != NULL && i <= QUIET_SLOTS && quiet == QUIET_NONE; i++) {
+        const struct quiet_slot *slot = &shard->quiet[(uint16_t)(shard->quiet_made - i) % QUIET_SLOTS];
+
+        if (slot->pid == pid) {
+            quiet = (enum quiet)slot->quiet;
+            *initial_call = slot->initial_call;
+        }
     }
     unlock_shard(shard);
     return quiet;

@@ -226,6 +226,9 @@ void ledger_drop(struct ledger *ledger, term_word pid);
  */
 void ledger_members(struct ledger *ledger, size_t shard, term_word *words, size_t room, size_t *count);
 
+/** ledger_prefetch(ledger, pid): something will be asked or told of ${pid} in a moment. */
+void ledger_prefetch(const struct ledger *ledger, term_word pid);
+
 /** ledger_count(ledger): live processes; ports do not count. */
 uint64_t ledger_count(const struct ledger *ledger);
 

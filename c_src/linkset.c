@@ -5,13 +5,13 @@
 
 enum kind { INLINE, ARRAY, TABLE };
 
-#define BUCKET_STEP 16 /* a bucket grows by so many words, up to BUCKET_MAX: no more than that is unused */
-#define BUCKET_MAX 64
+#define BUCKET_STEP 8 /* a bucket grows by so many words, up to BUCKET_MAX: no more than that is unused */
+#define BUCKET_MAX 32
 /*
- * The directory has at most a place for so many members; past that a full bucket grows instead of parting. Buckets have some 45,
+ * The directory has at most a place for so many members; past that a full bucket grows instead of parting. Buckets have some 22,
  * so it is met only where hashes have many first bits in common, which nobody can bring about without choosing pids.
  */
-#define MEMBERS_A_PLACE 8
+#define MEMBERS_A_PLACE 4
 /* A set that has shrunk to this goes back into an array: so far below LINKSET_ARRAY_MAX that it does not go to and fro. */
 #define TABLE_LEAST 16
 

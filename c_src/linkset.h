@@ -1,9 +1,9 @@
 /*
  * The set of a process's links: words of local pids and ports.
  *
- * Two members stand in the set itself; up to 64 in an array; more in buckets of up to 64, found by the first bits of the
+ * Two members stand in the set itself; up to 64 in an array; more in buckets of up to 32, found by the first bits of the
  * word's hash. A full bucket parts in two, and where that takes one bit more than the directory of buckets has, the
- * directory doubles: a copy of pointers (a million links: 2^15 of them, some 20 microseconds). So no operation touches more
+ * directory doubles: a copy of pointers (a million links: 2^17 of them, some 100 microseconds). So no operation touches more
  * than one bucket, also with a million members, and there is no moment at which all are hashed anew inside a scheduler.
  *
  * Not locked: the caller holds the lock of the ledger's shard.

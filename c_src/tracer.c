@@ -38,10 +38,16 @@ ERL_NIF_TERM tracer_enabled(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 
 ERL_NIF_TERM tracer_enabled_procs(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
+    struct coroner *coroner;
+
     (void)argc;
     /* `spawned` of the child tells all that `spawn` of its parent does. */
-    if (argv[0] == atoms.spawn || !is_armed(coroner_of(env), argv[1]))
+    if (argv[0] == atoms.spawn)
         return atoms.discard;
+    coroner = coroner_of(env);
+    if (!is_armed(coroner, argv[1]))
+        return atoms.discard;
+    ledger_prefetch(coroner->ledger, argv[2]);
     return atoms.trace;
 }
 

@@ -19,7 +19,7 @@ import sys
 MORE = 1.05
 COST = re.compile(r"^(?:\+|-)?(?:\d+|\*)(?: (\d+))?")
 NAMED = re.compile(r"^(fl|fi|fe|fn|cfn|cfi|cfl|ob|cob)=(?:\((\d+)\))?(?: ?(.*))?$")
-COUNTED = {"memory_alloc": "allocations", "memory_zalloc": "allocations", "pthread_mutex_lock": "locks"}
+COUNTED = {"memory_alloc": "allocations", "memory_zalloc": "allocations", "pthread_mutex_lock": "locks"}  # those of the ledger are inline
 
 
 def read(path):

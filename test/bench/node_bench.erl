@@ -4,7 +4,8 @@
 %% The machine may have others to serve: so a round is short, the variants follow each other within it, each round begins
 %% with another, and what is compared is compared within a round. `value' is the median over the rounds, `ratio' the median
 %% of the rounds' ratios to `none', `to_floor' the same to the floor; `low' and `high' bound a ratio's 95 % interval, by
-%% the order of the rounds (which takes no distribution for granted).
+%% the order of the rounds (which takes no distribution for granted). `to_floor_of_least' compares the shortest rounds: what
+%% others do to a round only makes it longer.
 -module(node_bench).
 
 -export([main/1]).
@@ -72,6 +73,7 @@ report(Name, Parallel, Variant, Times, Workload) ->
           ++ summary(Own)
           ++ ratio(ratio, paired(Variant, none, Times))
           ++ ratio(to_floor, paired(Variant, floor, Times))
+          ++ [{to_floor_of_least, lists:min(Own) / lists:min([time(floor, Round) || Round <- Times])}]
           ++ [{above_floor, round(median([time(Variant, Round) - time(floor, Round) || Round <- Times]))}]
           ++ [Item || Variant =:= coroner, Item <- bar(maps:get(bar, Workload, none), Times) ++ share(Times) ++ counts(Times)]).
 
