@@ -28,14 +28,15 @@ struct shard {
     uint32_t bucket_count;           /* a power of two */
     struct entry **buckets;          /* of a few entries, `first` alone */
     struct entry *first;
-    struct entry *spares;     /* unused ones: `next`, and `parent` is the one before */
-    struct quiet_slot *quiet; /* QUIET_SLOTS of them, or NULL until the first; the oldest is written over */
+    /* Written with the lock; ledger_prefetch looks at them without. */
+    _Atomic(struct entry *) spares;     /* unused ones: `next`, and `parent` is the one before; their pid is NO_WORD */
+    _Atomic(struct quiet_slot *) quiet; /* QUIET_SLOTS of them, or NULL until the first; the oldest is written over */
     /* Written with the lock, read without: no line is written by all schedulers. */
     _Atomic uint64_t normal;    /* exits that were only counted */
     _Atomic uint32_t processes; /* of the entries; the others are ports */
     uint32_t entries;
     uint32_t spare_count;
-    uint16_t quiet_made; /* modulo QUIET_SLOTS the place of the next */
+    _Atomic uint16_t quiet_made; /* modulo QUIET_SLOTS the place of the next */
     bool open;
 };
 
@@ -50,7 +51,6 @@ struct ledger {
 /* Given back when none of its entries is used any more, be it in the table or by whoever took it out. */
 struct block {
     struct shard *shard;
-    uint32_t unused;
     struct entry entries[BLOCK_ENTRIES];
 };
 
@@ -88,13 +88,24 @@ static struct entry *spare_before(const struct entry *spare)
     return (struct entry *)(uintptr_t)spare->parent;
 }
 
+static struct entry *first_spare(const struct shard *shard)
+{
+    return atomic_load_explicit(&shard->spares, memory_order_relaxed);
+}
+
+static void set_first_spare(struct shard *shard, struct entry *entry)
+{
+    atomic_store_explicit(&shard->spares, entry, memory_order_relaxed);
+}
+
 static void push_spare(struct shard *shard, struct entry *entry)
 {
+    entry->pid = NO_WORD;
     entry->parent = NO_WORD;
-    entry->next = shard->spares;
+    entry->next = first_spare(shard);
     if (entry->next != NULL)
         entry->next->parent = (uintptr_t)entry;
-    shard->spares = entry;
+    set_first_spare(shard, entry);
     shard->spare_count++;
 }
 
@@ -105,7 +116,7 @@ static void pull_spare(struct shard *shard, struct entry *entry)
     if (before != NULL)
         before->next = entry->next;
     else
-        shard->spares = entry->next;
+        set_first_spare(shard, entry->next);
     if (entry->next != NULL)
         entry->next->parent = entry->parent;
     shard->spare_count--;
@@ -114,7 +125,7 @@ static void pull_spare(struct shard *shard, struct entry *entry)
 /* An entry for a birth; NULL without memory. What is in it but `index` is old. The lock is held. */
 static struct entry *take_spare(struct shard *shard)
 {
-    struct entry *entry = shard->spares;
+    struct entry *entry = first_spare(shard);
 
     if (entry == NULL) {
         struct block *block = memory_alloc(sizeof(*block));
@@ -122,23 +133,22 @@ static struct entry *take_spare(struct shard *shard)
         if (block == NULL)
             return NULL;
         block->shard = shard;
-        block->unused = BLOCK_ENTRIES;
         for (unsigned i = 0; i < BLOCK_ENTRIES; i++) {
             block->entries[i].index = i;
             push_spare(shard, &block->entries[i]);
         }
-        entry = shard->spares;
+        entry = first_spare(shard);
     }
     pull_spare(shard, entry);
-    block_of(entry)->unused--;
     return entry;
 }
 
 /* Gives the block back if none of its entries is used. The lock is held. */
 static bool release(struct shard *shard, struct block *block)
 {
-    if (block->unused < BLOCK_ENTRIES)
-        return false;
+    for (unsigned i = 0; i < BLOCK_ENTRIES; i++)
+        if (block->entries[i].pid != NO_WORD)
+            return false;
     for (unsigned i = 0; i < BLOCK_ENTRIES; i++)
         pull_spare(shard, &block->entries[i]);
     memory_free(block);
@@ -148,21 +158,18 @@ static bool release(struct shard *shard, struct block *block)
 /* Takes back an entry that holds nothing any more. The lock is held. */
 static void give_spare(struct shard *shard, struct entry *entry)
 {
-    struct block *block = block_of(entry);
-
     push_spare(shard, entry);
-    block->unused++;
     if (!shard->open || shard->spare_count > SPARES_KEPT)
-        (void)release(shard, block);
+        (void)release(shard, block_of(entry));
 }
 
 /* Gives back what was kept for births. The lock is held. */
 static void release_spares(struct shard *shard)
 {
-    struct entry *entry = shard->spares;
+    struct entry *entry = first_spare(shard);
 
     while (entry != NULL)
-        entry = release(shard, block_of(entry)) ? shard->spares : entry->next;
+        entry = release(shard, block_of(entry)) ? first_spare(shard) : entry->next;
 }
 
 void entry_free(struct entry *entry)
@@ -249,8 +256,8 @@ void ledger_close(struct ledger *ledger)
         bucket_count = shard->bucket_count;
         reset_buckets(shard);
         atomic_store_explicit(&shard->processes, 0, memory_order_relaxed);
-        memory_free(shard->quiet);
-        shard->quiet = NULL;
+        memory_free(atomic_load_explicit(&shard->quiet, memory_order_relaxed));
+        atomic_store_explicit(&shard->quiet, NULL, memory_order_relaxed);
         release_spares(shard);
         lock_give(&shard->lock);
 
@@ -420,11 +427,18 @@ struct entry *ledger_exit(struct ledger *ledger, term_word pid)
 
 static void put_quiet(struct shard *shard, term_word pid, uint32_t initial_call, enum quiet quiet)
 {
-    if (shard->quiet == NULL && shard->open)
-        shard->quiet = memory_zalloc(QUIET_SLOTS * sizeof(*shard->quiet));
-    if (shard->quiet != NULL)
-        shard->quiet[shard->quiet_made++ % QUIET_SLOTS] = (struct quiet_slot){
-            .pid = pid, .initial_call = initial_call, .quiet = (uint8_t)quiet};
+    struct quiet_slot *slots = atomic_load_explicit(&shard->quiet, memory_order_relaxed);
+    uint16_t made = atomic_load_explicit(&shard->quiet_made, memory_order_relaxed);
+
+    if (slots == NULL && shard->open) {
+        slots = memory_zalloc(QUIET_SLOTS * sizeof(*slots));
+        atomic_store_explicit(&shard->quiet, slots, memory_order_relaxed);
+    }
+    if (slots == NULL)
+        return;
+    slots[made % QUIET_SLOTS] = (struct quiet_slot){
+        .pid = pid, .initial_call = initial_call, .quiet = (uint8_t)quiet};
+    atomic_store_explicit(&shard->quiet_made, made + 1, memory_order_relaxed);
 }
 
 bool ledger_exit_normal(struct ledger *ledger, term_word pid, struct entry **entry)
@@ -962,9 +976,17 @@ void ledger_members(struct ledger *ledger, size_t number, term_word *words, size
     unlock_shard(shard);
 }
 
+/* None of these need be there any more by the time they are in the cache: nothing is read. */
 void ledger_prefetch(const struct ledger *ledger, term_word pid)
 {
-    __builtin_prefetch(&ledger->shards[word_hash(pid) % SHARDS], 1);
+    const struct shard *shard = &ledger->shards[word_hash(pid) % SHARDS];
+    const char *spare = (const char *)first_spare(shard);
+    const struct quiet_slot *slots = atomic_load_explicit(&shard->quiet, memory_order_relaxed);
+
+    __builtin_prefetch(shard, 1);
+    __builtin_prefetch(spare, 1);
+    __builtin_prefetch(spare + LINE, 1);
+    __builtin_prefetch(slots + atomic_load_explicit(&shard->quiet_made, memory_order_relaxed) % QUIET_SLOTS, 1);
 }
 
 uint64_t ledger_count(const struct ledger *ledger)
@@ -998,11 +1020,12 @@ void ledger_quiet(struct ledger *ledger, term_word pid, uint32_t initial_call, e
 enum quiet ledger_quiet_of(struct ledger *ledger, term_word pid, uint32_t *initial_call)
 {
     struct shard *shard = lock_shard(ledger, pid);
+    const struct quiet_slot *slots = atomic_load_explicit(&shard->quiet, memory_order_relaxed);
     enum quiet quiet = QUIET_NONE;
 
     /* The newest first: what was said last of a pid holds. */
-    for (unsigned i = 1; shard->quiet != NULL && i <= QUIET_SLOTS && quiet == QUIET_NONE; i++) {
-        const struct quiet_slot *slot = &shard->quiet[(uint16_t)(shard->quiet_made - i) % QUIET_SLOTS];
+    for (unsigned i = 1; slots != NULL && i <= QUIET_SLOTS && quiet == QUIET_NONE; i++) {
+        const struct quiet_slot *slot = &slots[(uint16_t)(shard->quiet_made - i) % QUIET_SLOTS];
 
         if (slot->pid == pid) {
             quiet = (enum quiet)slot->quiet;

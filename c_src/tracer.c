@@ -47,7 +47,9 @@ ERL_NIF_TERM tracer_enabled_procs(ErlNifEnv *env, int argc, const ERL_NIF_TERM a
     coroner = coroner_of(env);
     if (!is_armed(coroner, argv[1]))
         return atoms.discard;
-    ledger_prefetch(coroner->ledger, argv[2]);
+    /* The VM makes the event's terms now: time for the memory to come. */
+    if (argv[0] == atoms.spawned || argv[0] == atoms.exit)
+        ledger_prefetch(coroner->ledger, argv[2]);
     return atoms.trace;
 }
 
