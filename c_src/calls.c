@@ -32,7 +32,7 @@ static struct site site_of(const struct call *call)
 
     if (!enif_get_map_value(call->env, call->options, atoms.match_spec_result, &result) ||
         !enif_get_tuple(call->env, result, &arity, &caller) || arity < 3 ||
-        !enif_is_atom(call->env, caller[0]) || !enif_is_atom(call->env, caller[1]) ||
+        !word_is_atom(caller[0]) || !word_is_atom(caller[1]) ||
         !enif_get_uint(call->env, caller[2], &arity_of_caller))
         return site;
     site.function = intern_function(
@@ -288,7 +288,7 @@ static void on_purger_request(const struct call *call)
         if (pair[1] == atoms.false_)
             operation = OPERATION_ON_LOAD;
     }
-    if (!enif_is_atom(env, module))
+    if (!word_is_atom(module))
         return;
     purge_begin(coroner->purge, coroner->ledger, module, is_local_pid(env, from) ? from : NO_WORD,
                 operation);
@@ -311,7 +311,7 @@ static void on_code_server_request(const struct call *call)
         return;
     /* The module is the first atom after the name of the request ({load_abs, File, Module}, {load_module, PC, Module, ..}). */
     for (int i = 1; i < arity && i < 4 && module == NO_WORD; i++)
-        if (enif_is_atom(env, request[i]))
+        if (word_is_atom(request[i]))
             module = request[i];
     purge_asked(call->coroner->purge, requester, module,
                 request[0] == atoms.purge ? OPERATION_PURGE : OPERATION_LOAD);
@@ -320,7 +320,7 @@ static void on_code_server_request(const struct call *call)
 /* code:purge/1, code:load_file/1 and the rest of what can lead to a purge, in the context of who wants it. */
 static void on_code_call(const struct call *call)
 {
-    term_word module = enif_is_atom(call->env, call->argument[0]) ? call->argument[0] : NO_WORD;
+    term_word module = word_is_atom(call->argument[0]) ? call->argument[0] : NO_WORD;
 
     purge_code_call(call->coroner->purge, call->caller, module, called_function(call), site_of(call),
                     call->module == atoms.erts_code_purger);

@@ -379,7 +379,7 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
                                    record->source == CORONER_SOURCE_REMOTE_SIGNAL))
         fill_detail(coroner, record, entry, target);
     if (record->reason == NULL && record->reason_atom == NO_WORD && !record->only_class) {
-        if (enif_is_atom(env, reason))
+        if (word_is_atom(reason))
             record->reason_atom = reason;
         else
             record->reason = flat_new(bytes.bytes, bytes.length);

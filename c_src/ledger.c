@@ -300,7 +300,7 @@ static uint32_t bucket_of(const struct shard *shard, term_word pid)
 }
 
 /* Finds the place that points to the entry of `pid`, or NULL. */
-static struct entry **find_place(const struct shard *shard, term_word pid)
+static inline struct entry **find_place(const struct shard *shard, term_word pid)
 {
     for (struct entry **at = &shard->buckets[bucket_of(shard, pid)]; *at != NULL; at = &(*at)->next)
         if ((*at)->pid == pid)
@@ -308,7 +308,7 @@ static struct entry **find_place(const struct shard *shard, term_word pid)
     return NULL;
 }
 
-static struct entry *find(const struct shard *shard, term_word pid)
+static inline struct entry *find(const struct shard *shard, term_word pid)
 {
     struct entry **place = find_place(shard, pid);
 
@@ -613,6 +613,18 @@ static struct evidence *put_evidence(struct ledger *ledger, struct entry *entry,
     entry->evidence = evidence;
     entry->evidence_count++;
     return gone;
+}
+
+bool ledger_link_dropped(struct ledger *ledger, term_word pid, term_word peer)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry *entry = find(shard, pid);
+    bool is_all = entry == NULL || entry->evidence == NULL;
+
+    if (entry != NULL && is_all)
+        drop_link(entry, peer);
+    unlock_shard(shard);
+    return is_all;
 }
 
 void ledger_link_gone(struct ledger *ledger, term_word pid, term_word peer, uint64_t now_ns,

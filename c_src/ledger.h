@@ -134,6 +134,12 @@ void ledger_link(struct ledger *ledger, term_word pid, term_word peer);
 void ledger_unlink(struct ledger *ledger, term_word pid, term_word peer);
 
 /**
+ * ledger_link_dropped(ledger, pid, peer): as ledger_link_gone of a peer without a record; returns false where there is evidence
+ * of its death on ${pid}: then ledger_link_gone is still to be called.
+ */
+bool ledger_link_dropped(struct ledger *ledger, term_word pid, term_word peer);
+
+/**
  * ledger_link_gone(ledger, pid, peer, now_ns, dead): ${pid} survived the end of its link to ${peer}: the peer
  * unlinked, or it died and the exit became a message. ${dead} is the peer's record where the caller has it
  * and it may not be on the entry as evidence; it may be NULL.

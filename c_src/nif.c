@@ -19,6 +19,7 @@
 #include "term.h"
 #include "terms.h"
 #include "tracer.h"
+#include "unaligned.h"
 #include "wire.h"
 
 struct coroner_atoms atoms;
@@ -48,12 +49,14 @@ static bool has_known_words(ErlNifEnv *env)
 
     return enif_self(env, &self) != NULL && word_is_pid(self.pid) && !word_is_pid(atoms.ok) &&
            !word_is_pid(enif_make_int(env, 3)) && word_is_small(enif_make_int(env, -7)) &&
-           word_small(enif_make_int(env, -7)) == -7 && !word_is_small(atoms.ok) && !word_is_small(self.pid);
+           word_small(enif_make_int(env, -7)) == -7 && !word_is_small(atoms.ok) && !word_is_small(self.pid) &&
+           word_is_atom(atoms.ok) && !word_is_atom(self.pid) && !word_is_atom(enif_make_list(env, 0));
 }
 
-static int enter_library(ErlNifEnv *env)
+static int enter_library(ErlNifEnv *env, ERL_NIF_TERM info)
 {
     if (instances == 0) {
+        (void)unaligned_learn(env, info); /* status() tells */
         make_atoms(env);
         if (!has_known_words(env) || term_load(env) != 0)
             return -1;
@@ -154,8 +157,7 @@ static void hear_of_halt(ErlNifEnv *env)
 
 static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM info)
 {
-    (void)info;
-    if (enter_library(env) != 0)
+    if (enter_library(env, info) != 0)
         return 1;
     if ((*priv_data = coroner_new()) == NULL) {
         leave_library();
@@ -223,10 +225,9 @@ static int upgrade(ErlNifEnv *env, void **priv_data, void **old_priv_data, ERL_N
 {
     struct coroner *coroner = *old_priv_data;
 
-    (void)info;
     if (coroner == NULL || coroner->abi != CORONER_ABI)
         return 1;
-    if (enter_library(env) != 0)
+    if (enter_library(env, info) != 0)
         return 2;
     if (coroner->code != &this_code && take_over(coroner) != 0) {
         leave_library();
@@ -811,6 +812,7 @@ static ERL_NIF_TERM nif_status(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
         pair(env, "normal", enif_make_uint64(env, normal_exits(coroner))),
         pair(env, "unrecorded", enif_make_uint64(env, atomic_load(&coroner->unrecorded))),
         pair(env, "without_memory", enif_make_uint64(env, atomic_load(&coroner->without_memory))),
+        pair(env, "unaligned_known", unaligned_is_known() ? atoms.true_ : atoms.false_),
         pair(env, "encode_failures", enif_make_uint64(env, uplink.encode_failures)),
         pair(env, "by_source", sources),
         pair(env, "connected", uplink.connected ? atoms.true_ : atoms.false_),

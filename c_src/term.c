@@ -4,6 +4,7 @@
 #include "flat.h"
 #include "term.h"
 #include "terms.h"
+#include "unaligned.h"
 
 /*
  * Budgets. 200 nodes are 5 to 10 microseconds; what a person reads of a reason is in the first few.
@@ -149,9 +150,18 @@ static bool push(struct walk *walk, struct visit **visit)
     return true;
 }
 
-/* A binary's bytes, or as many of its first as are looked at, and its size. False when it is none of whole bytes. */
+/*
+ * A binary's bytes, or as many of its first as are looked at, and its size. False when it is none of whole bytes. Of one that
+ * begins inside a byte only those are copied: the part of it is a term in the callback's environment, which goes with that.
+ */
 static bool inspect(ErlNifEnv *env, ERL_NIF_TERM term, ErlNifBinary *binary, size_t *size)
 {
+    if (unaligned_size(term, size) && *size > BINARY_BYTES) {
+        if (!enif_is_binary(env, term))
+            return false;
+        term = enif_make_sub_binary(env, term, 0, BINARY_BYTES);
+        return enif_inspect_binary(env, term, binary);
+    }
     if (!enif_inspect_binary(env, term, binary))
         return false;
     *size = binary->size;
@@ -460,7 +470,7 @@ struct fingerprint term_fingerprint(ErlNifEnv *env, ERL_NIF_TERM term)
 {
     struct term_bytes bytes;
 
-    if (enif_is_atom(env, term))
+    if (word_is_atom(term))
         return (struct fingerprint){.hash = term, .whole = true};
     term_flatten(env, term, &bytes);
     return term_print_of(term, &bytes);
@@ -478,7 +488,7 @@ static bool is_stack(ErlNifEnv *env, ERL_NIF_TERM stack)
     if (!enif_get_tuple(env, head, &arity, &frame))
         return false;
     if (arity == 4)
-        return enif_is_atom(env, frame[0]) && enif_is_atom(env, frame[1]) &&
+        return word_is_atom(frame[0]) && word_is_atom(frame[1]) &&
                (enif_is_number(env, frame[2]) || enif_is_list(env, frame[2])) &&
                enif_is_list(env, frame[3]);
     return arity == 3 && enif_is_fun(env, frame[0]) && enif_is_list(env, frame[2]);
@@ -489,7 +499,7 @@ enum reason_shape term_reason_shape(ErlNifEnv *env, ERL_NIF_TERM reason)
     const ERL_NIF_TERM *pair, *inner;
     int arity;
 
-    if (enif_is_atom(env, reason)) {
+    if (word_is_atom(reason)) {
         if (reason == atoms.normal)
             return REASON_NORMAL;
         if (reason == atoms.shutdown)

@@ -71,20 +71,30 @@ ERL_NIF_TERM tracer_enabled_garbage_collection(ErlNifEnv *env, int argc, const E
 
 /* --- links -------------------------------------------------------------------------------------------- */
 
-/* The word under which a link to `peer` stands in a link set; NO_WORD for what cannot be linked to. */
-static term_word peer_word(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM peer)
+/* Kept apart: what it has on its stack is not to be paid for by every event. */
+static __attribute__((noinline)) term_word other_word(struct coroner *coroner, ErlNifEnv *env,
+                                                      ERL_NIF_TERM peer)
 {
     struct remote_pid remote;
 
-    if (is_local_pid(env, peer) || is_local_port(env, peer))
+    if (is_local_port(env, peer))
         return peer;
     return remote_pid_of(env, peer, &remote) ? remotes_enter(coroner->remotes, remote) : NO_WORD;
+}
+
+/* The word under which a link to `peer` stands in a link set; NO_WORD for what cannot be linked to. */
+static term_word peer_word(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM peer)
+{
+    return is_local_pid(env, peer) ? peer : other_word(coroner, env, peer);
 }
 
 static void on_link_gone(struct coroner *coroner, ERL_NIF_TERM pid, term_word peer)
 {
     struct record *dead = wide_find(coroner->wide, peer);
 
+    /* Nearly always: it unlinked, or ended with `normal`. */
+    if (dead == NULL && ledger_link_dropped(coroner->ledger, pid, peer))
+        return;
     ledger_link_gone(coroner->ledger, pid, peer, monotonic_ns(), dead);
     record_drop(dead);
 }
@@ -121,13 +131,15 @@ ERL_NIF_TERM tracer_trace(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     (void)argc;
     if (!is_armed(coroner, argv[1]))
         return atoms.ok;
-    if (argv[0] == atoms.call && argv[2] == atomic_load_explicit(&coroner->probing, memory_order_relaxed))
-        atomic_fetch_add_explicit(&coroner->probes_seen, 1, memory_order_relaxed);
-    else if (argv[0] == atoms.call)
-        on_call(coroner, env, argv);
-    else if (is_local_port(env, argv[2]))
-        on_port_event(coroner, env, argv);
-    else
+    if (argv[0] == atoms.call) {
+        if (argv[2] == atomic_load_explicit(&coroner->probing, memory_order_relaxed))
+            atomic_fetch_add_explicit(&coroner->probes_seen, 1, memory_order_relaxed);
+        else
+            on_call(coroner, env, argv);
+    } else if (is_local_pid(env, argv[2])) {
         on_process_event(coroner, env, argv);
+    } else if (is_local_port(env, argv[2])) {
+        on_port_event(coroner, env, argv);
+    }
     return atoms.ok;
 }

@@ -31,6 +31,12 @@ static inline int64_t word_small(term_word word)
     return (int64_t)word >> 4;
 }
 
+/** word_is_atom(word): whether it is an atom (likewise, of six bits). */
+static inline bool word_is_atom(term_word word)
+{
+    return (word & 63) == 11;
+}
+
 /** word_hash(word): ${word} spread over 64 bits (the finaliser of MurmurHash3). */
 static inline uint64_t word_hash(term_word word)
 {

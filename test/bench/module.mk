@@ -57,3 +57,16 @@ bench-counts-keep: $(B)/bench/count_node
 	@test/bench/counts.py $< $(B)/bench/counts test/bench/baseline.json "$$(gcc -dumpfullversion) $$(uname -m)" --keep
 
 -include $(wildcard $(OBJ)/count/*.d)
+
+# The longest callback: the same objects with their callbacks timed, in an application of its own.
+BENCH_TIMED := $(BENCH_BIN)/timed
+$(BENCH_TIMED)/priv/coroner_nif.so: $(NIF_OBJECTS) test/bench/timed_callbacks.c test/bench/module.mk
+	@mkdir -p $(@D) $(BENCH_TIMED)/ebin
+	$(CC) $(NIF_CFLAGS) -shared -Wl,--wrap=tracer_enabled,--wrap=tracer_trace -o $@ test/bench/timed_callbacks.c $(NIF_OBJECTS)
+
+.PHONY: bench-longest
+bench: bench-longest
+bench-longest: all $(BENCH_BIN)/.made $(BENCH_TIMED)/priv/coroner_nif.so
+	@cp $(APP)/ebin/*.beam $(APP)/ebin/coroner.app $(BENCH_TIMED)/ebin/
+	@rm -f $(BENCH_TIMED)/times
+	@CORONER_BENCH_TIMES=$(BENCH_TIMED)/times erl -noshell +P 2000000 -pa $(BENCH_TIMED)/ebin $(BENCH_BIN) -eval 'longest_bench:main(), halt().'
