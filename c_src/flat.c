@@ -68,10 +68,13 @@ struct text *flat_new(const uint8_t *bytes, size_t length)
     return text;
 }
 
-/* --- text ----------------------------------------------------------------------------------------------- */
+/* --- text
+ * -----------------------------------------------------------------------------------------------
+ */
 
 /* Of `size` bytes `length` are here. */
-static void format_binary(const uint8_t *data, size_t length, uint64_t size, struct text_writer *writer)
+static void format_binary(const uint8_t *data, size_t length, uint64_t size,
+                          struct text_writer *writer)
 {
     bool is_text = true, is_ascii = true;
     size_t at = 0;
@@ -270,7 +273,8 @@ static void separate(struct formatting *to)
 
 void flat_format(const uint8_t *bytes, size_t length, struct text_writer *writer)
 {
-    struct formatting to = {.reader = {.at = bytes, .end = bytes + length}, .writer = writer, .depth = 0};
+    struct formatting to = {
+        .reader = {.at = bytes, .end = bytes + length}, .writer = writer, .depth = 0};
 
     for (;;) {
         format_item(&to);
@@ -286,7 +290,8 @@ void flat_format(const uint8_t *bytes, size_t length, struct text_writer *writer
     }
 }
 
-/* --- stack traces --------------------------------------------------------------------------------------- */
+/* --- stack traces
+ * --------------------------------------------------------------------------------------- */
 
 /* Goes past one item with all that is in it. Containers are at most FLAT_DEPTH_MAX deep. */
 static void skip(struct reader *reader)
@@ -367,7 +372,8 @@ static uint64_t get_arity(struct reader *reader)
     return arity < 255 ? arity : 255;
 }
 
-/* Appends the file and line of a frame's location, [{file, "f"}, {line, 1}], if it has them; `reader` is at the location. */
+/* Appends the file and line of a frame's location, [{file, "f"}, {line, 1}], if it has them;
+ * `reader` is at the location. */
 static void format_location(struct reader *reader, struct text_writer *writer)
 {
     struct reader file = {.at = NULL};
@@ -408,7 +414,8 @@ static void format_location(struct reader *reader, struct text_writer *writer)
     text_put_char(writer, ')');
 }
 
-/* {Module, Function, Arity | Arguments, Location} or {Fun, Arguments, Location}. Returns false when it is neither. */
+/* {Module, Function, Arity | Arguments, Location} or {Fun, Arguments, Location}. Returns false when
+ * it is neither. */
 static bool format_frame(struct reader *reader, struct text_writer *writer)
 {
     uint64_t size;
@@ -445,7 +452,8 @@ static bool format_frame(struct reader *reader, struct text_writer *writer)
     return true;
 }
 
-void flat_format_stack(const uint8_t *bytes, size_t length, bool in_reason, struct text_writer *writer)
+void flat_format_stack(const uint8_t *bytes, size_t length, bool in_reason,
+                       struct text_writer *writer)
 {
     struct reader reader = {.at = bytes, .end = bytes + length};
     size_t whole = writer->used;

@@ -5,14 +5,17 @@
 
 enum kind { INLINE, ARRAY, TABLE };
 
-#define BUCKET_STEP 8 /* a bucket grows by so many words, up to BUCKET_MAX: no more than that is unused */
+#define BUCKET_STEP                                                                                \
+    8 /* a bucket grows by so many words, up to BUCKET_MAX: no more than that is unused */
 #define BUCKET_MAX 32
 /*
- * The directory has at most a place for so many members; past that a full bucket grows instead of parting. Buckets have some 22,
- * so it is met only where hashes have many first bits in common, which nobody can bring about without choosing pids.
+ * The directory has at most a place for so many members; past that a full bucket grows instead of
+ * parting. Buckets have some 22, so it is met only where hashes have many first bits in common,
+ * which nobody can bring about without choosing pids.
  */
 #define MEMBERS_A_PLACE 4
-/* A set that has shrunk to this goes back into an array: so far below LINKSET_ARRAY_MAX that it does not go to and fro. */
+/* A set that has shrunk to this goes back into an array: so far below LINKSET_ARRAY_MAX that it
+ * does not go to and fro. */
 #define TABLE_LEAST 16
 
 struct linkset_array {
@@ -28,7 +31,8 @@ struct bucket {
     term_word words[];
 };
 
-/* 2^depth places; a bucket of less depth stands in all places that begin with its bits. NULL: an empty bucket. */
+/* 2^depth places; a bucket of less depth stands in all places that begin with its bits. NULL: an
+ * empty bucket. */
 struct linkset_table {
     uint32_t depth;
     struct bucket *places[];
@@ -71,7 +75,8 @@ static uint32_t find(const term_word *words, uint32_t count, term_word word)
     return i;
 }
 
-/* --- buckets -------------------------------------------------------------------------------------------- */
+/* --- buckets
+ * -------------------------------------------------------------------------------------------- */
 
 static struct bucket *bucket_new(uint32_t depth, uint32_t count)
 {
@@ -99,7 +104,8 @@ static size_t first_place(const struct linkset_table *table, size_t place, uint3
 /* A larger copy of a full bucket. */
 static bool grow_bucket(struct linkset_table *table, size_t place)
 {
-    struct bucket *bucket = table->places[place], *larger = bucket_new(bucket->depth, bucket->count);
+    struct bucket *bucket = table->places[place],
+                  *larger = bucket_new(bucket->depth, bucket->count);
 
     if (larger == NULL)
         return false;
@@ -110,7 +116,8 @@ static bool grow_bucket(struct linkset_table *table, size_t place)
     return true;
 }
 
-/* Parts the bucket at `place`, which is less deep than the table. On failure it is left as it was. */
+/* Parts the bucket at `place`, which is less deep than the table. On failure it is left as it was.
+ */
 static bool part_bucket(struct linkset_table *table, size_t place)
 {
     struct bucket *bucket = table->places[place];
@@ -138,7 +145,8 @@ static bool part_bucket(struct linkset_table *table, size_t place)
     return true;
 }
 
-/* --- the table ------------------------------------------------------------------------------------------ */
+/* --- the table
+ * ------------------------------------------------------------------------------------------ */
 
 static struct linkset_table *table_new(uint32_t depth)
 {
@@ -245,7 +253,8 @@ static size_t table_list(const struct linkset_table *table, term_word *words, si
     return written;
 }
 
-/* --- the set -------------------------------------------------------------------------------------------- */
+/* --- the set
+ * -------------------------------------------------------------------------------------------- */
 
 /* The members of a set that has no table. */
 static term_word *words_of(struct linkset *set)
@@ -253,7 +262,8 @@ static term_word *words_of(struct linkset *set)
     return set->kind == ARRAY ? set->of.array->words : set->of.members;
 }
 
-/* Moves the words into an array with this room, or into the set itself. Returns false without memory, with nothing changed. */
+/* Moves the words into an array with this room, or into the set itself. Returns false without
+ * memory, with nothing changed. */
 static bool move_words(struct linkset *set, uint32_t capacity)
 {
     struct linkset_array *array = set->kind == ARRAY ? set->of.array : NULL, *fresh;

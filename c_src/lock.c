@@ -17,7 +17,8 @@ static void pause_a_moment(void)
 #endif
 }
 
-/* An interrupted or needless wait, and a wake-up that finds nobody, do no harm; errno is the caller's. */
+/* An interrupted or needless wait, and a wake-up that finds nobody, do no harm; errno is the
+ * caller's. */
 static void futex(struct lock *lock, int operation, unsigned value)
 {
     int error = errno;
@@ -37,7 +38,8 @@ void lock_await(struct lock *lock)
             return;
         pause_a_moment();
     }
-    /* Who takes it here cannot tell whether others sleep, so it stays awaited until it is given back. */
+    /* Who takes it here cannot tell whether others sleep, so it stays awaited until it is given
+     * back. */
     while (atomic_exchange_explicit(&lock->state, LOCK_AWAITED, memory_order_acquire) != LOCK_FREE)
         futex(lock, FUTEX_WAIT, LOCK_AWAITED);
 }

@@ -2,14 +2,17 @@
 
 #include "unaligned.h"
 
-/* A term of this kind is a pointer with these low bits; there stands a word that tells what it is (erl_term.h, OTP 25 .. 29). */
+/* A term of this kind is a pointer with these low bits; there stands a word that tells what it is
+ * (erl_term.h, OTP 25 .. 29). */
 #define BOXED 2
 #define TAG_BITS 3
 
 enum layout {
     LAYOUT_UNKNOWN,
-    LAYOUT_BYTES, /* ErlSubBin (erl_binary.h, OTP 25, 26): header, bytes, offset, then a byte each: bits over, first bit */
-    LAYOUT_BITS   /* ErlSubBits (erl_bits.h, OTP 27 .. 29): header, base, first bit, the bit past the last */
+    LAYOUT_BYTES, /* ErlSubBin (erl_binary.h, OTP 25, 26): header, bytes, offset, then a byte each:
+                     bits over, first bit */
+    LAYOUT_BITS /* ErlSubBits (erl_bits.h, OTP 27 .. 29): header, base, first bit, the bit past the
+                   last */
 };
 
 /* Written in load(), then only read. */

@@ -1,7 +1,7 @@
 /*
- * What the node's C does, for callgrind to count: each case is done many times between two marks, and the counts since the
- * last mark are dumped under its name. Terms are those of the model of the VM (test/fuzz/nif_shim.c); counts.py counts c_src
- * alone, so the model's own work is not in them.
+ * What the node's C does, for callgrind to count: each case is done many times between two marks,
+ * and the counts since the last mark are dumped under its name. Terms are those of the model of the
+ * VM (test/fuzz/nif_shim.c); counts.py counts c_src alone, so the model's own work is not in them.
  *
  * Prints for each case "NAME TIMES" on a line.
  */
@@ -73,7 +73,8 @@ static ERL_NIF_TERM tuple(size_t count, const ERL_NIF_TERM *elements)
 }
 
 #define TUPLE(...)                                                                                 \
-    tuple(sizeof((ERL_NIF_TERM[]){__VA_ARGS__}) / sizeof(ERL_NIF_TERM), (ERL_NIF_TERM[]){__VA_ARGS__})
+    tuple(sizeof((ERL_NIF_TERM[]){__VA_ARGS__}) / sizeof(ERL_NIF_TERM),                            \
+          (ERL_NIF_TERM[]){__VA_ARGS__})
 
 static ERL_NIF_TERM list(size_t count, const ERL_NIF_TERM *elements)
 {
@@ -85,7 +86,8 @@ static ERL_NIF_TERM list(size_t count, const ERL_NIF_TERM *elements)
 }
 
 #define LIST(...)                                                                                  \
-    list(sizeof((ERL_NIF_TERM[]){__VA_ARGS__}) / sizeof(ERL_NIF_TERM), (ERL_NIF_TERM[]){__VA_ARGS__})
+    list(sizeof((ERL_NIF_TERM[]){__VA_ARGS__}) / sizeof(ERL_NIF_TERM),                             \
+         (ERL_NIF_TERM[]){__VA_ARGS__})
 
 static ERL_NIF_TERM string(const char *text)
 {
@@ -135,9 +137,11 @@ static ERL_NIF_TERM pid_of(size_t number)
     return shim_pid(FIRST_PID + number);
 }
 
-/* What a case needs is made once, before the marks: only c_src is counted, but callgrind is slow. */
+/* What a case needs is made once, before the marks: only c_src is counted, but callgrind is slow.
+ */
 static struct {
-    ERL_NIF_TERM caller, spawned, proc_lib, kill_call, kill_options, error, shutdown_call, child_call, none;
+    ERL_NIF_TERM caller, spawned, proc_lib, kill_call, kill_options, error, shutdown_call,
+        child_call, none;
 } terms;
 
 static void make_terms(void)
@@ -147,17 +151,21 @@ static void make_terms(void)
 
     terms.none = options(atom("none"), SHIM_NIL);
     terms.caller = shim_pid(CALLER);
-    terms.spawned = options(atoms.extra, TUPLE(atoms.erlang, atom("apply"), LIST(SHIM_NIL, SHIM_NIL)));
-    terms.proc_lib = options(
-        atoms.extra,
-        TUPLE(atoms.proc_lib, atoms.init_p,
-              LIST(terms.caller, LIST(atom("some_sup"), atom("top_sup")), atoms.gen, atoms.init_it,
-                   LIST(atoms.gen_server, terms.caller, terms.caller, atom("some_server"), SHIM_NIL, SHIM_NIL))));
+    terms.spawned =
+        options(atoms.extra, TUPLE(atoms.erlang, atom("apply"), LIST(SHIM_NIL, SHIM_NIL)));
+    terms.proc_lib =
+        options(atoms.extra, TUPLE(atoms.proc_lib, atoms.init_p,
+                                   LIST(terms.caller, LIST(atom("some_sup"), atom("top_sup")),
+                                        atoms.gen, atoms.init_it,
+                                        LIST(atoms.gen_server, terms.caller, terms.caller,
+                                             atom("some_server"), SHIM_NIL, SHIM_NIL))));
     terms.kill_options = options(atoms.match_spec_result, caller);
-    terms.error = TUPLE(TUPLE(atom("badmatch"), TUPLE(atom("error"), atom("enoent"), string("/some/where/that/is/not"))),
-                        LIST(frame("some_module", "some_function"), frame("some_module", "another_function"),
-                             frame("gen_server", "try_handle_call"), frame("gen_server", "handle_msg"),
-                             frame("proc_lib", "init_p_do_apply")));
+    terms.error =
+        TUPLE(TUPLE(atom("badmatch"),
+                    TUPLE(atom("error"), atom("enoent"), string("/some/where/that/is/not"))),
+              LIST(frame("some_module", "some_function"), frame("some_module", "another_function"),
+                   frame("gen_server", "try_handle_call"), frame("gen_server", "handle_msg"),
+                   frame("proc_lib", "init_p_do_apply")));
 }
 
 static void born(size_t number)
@@ -217,7 +225,8 @@ static void schedule_in(size_t i)
 static void kill_and_death(size_t i)
 {
     born(i);
-    called(terms.caller, TUPLE(atoms.erlang, atoms.exit, LIST(pid_of(i), atoms.kill)), terms.kill_options);
+    called(terms.caller, TUPLE(atoms.erlang, atoms.exit, LIST(pid_of(i), atoms.kill)),
+           terms.kill_options);
     event(atoms.exit, pid_of(i), atoms.killed, terms.none);
 }
 

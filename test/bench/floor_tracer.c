@@ -1,6 +1,7 @@
 /*
- * A tracer that does nothing: what the VM itself takes for the same flags and patterns. It says yes and no to the same events
- * as c_src/tracer.c does, by the same comparison, and takes those it said yes to without a look.
+ * A tracer that does nothing: what the VM itself takes for the same flags and patterns. It says yes
+ * and no to the same events as c_src/tracer.c does, by the same comparison, and takes those it said
+ * yes to without a look.
  */
 #include <erl_nif.h>
 

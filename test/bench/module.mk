@@ -70,3 +70,10 @@ bench-longest: all $(BENCH_BIN)/.made $(BENCH_TIMED)/priv/coroner_nif.so
 	@cp $(APP)/ebin/*.beam $(APP)/ebin/coroner.app $(BENCH_TIMED)/ebin/
 	@rm -f $(BENCH_TIMED)/times
 	@CORONER_BENCH_TIMES=$(BENCH_TIMED)/times erl -noshell +P 2000000 -pa $(BENCH_TIMED)/ebin $(BENCH_BIN) -eval 'longest_bench:main(), halt().'
+
+# A real application: the MySQL proxy under sysbench, without and with coroner. Ends after 8 minutes, whatever it has got to.
+.PHONY: bench-proxy
+bench: bench-proxy
+bench-proxy: all
+	@scripts/deps.sh bench
+	@timeout 480 test/bench/proxy_bench.sh

@@ -1,8 +1,8 @@
 /*
- * Times the tracer's callbacks: linked with the library's objects in place of the functions that it wraps (ld's --wrap). The
- * longest of each kind, in nanoseconds of the thread's own time (what others do to the machine is not in it), stands in the file
- * that the environment variable CORONER_BENCH_TIMES names: for each kind its name, how many there were, and the longest, a
- * line of LINE_LENGTH bytes.
+ * Times the tracer's callbacks: linked with the library's objects in place of the functions that it
+ * wraps (ld's --wrap). The longest of each kind, in nanoseconds of the thread's own time, stands in
+ * the file that the environment variable CORONER_BENCH_TIMES names: for each kind its name, how
+ * many there were, and the longest, a line of LINE_LENGTH bytes.
  */
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -38,9 +38,13 @@ static uint64_t own_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+static char *page;
+
+/* Who reads the file writes an R into the last of its lines to begin anew. */
+#define BEGIN_ANEW ((KINDS - 1) * LINE_LENGTH)
+
 static void write_down(size_t kind, uint64_t count, uint64_t longest)
 {
-    static char *page;
     const char *path = getenv("CORONER_BENCH_TIMES");
     char name[32] = "", line[LINE_LENGTH + 1];
     int fd;
@@ -56,7 +60,8 @@ static void write_down(size_t kind, uint64_t count, uint64_t longest)
     if (page == NULL)
         abort();
     (void)enif_get_atom(NULL, kinds[kind].tag, name, sizeof(name), ERL_NIF_LATIN1);
-    (void)snprintf(line, sizeof(line), "%-24s %12lu %12lu", name, (unsigned long)count, (unsigned long)longest);
+    (void)snprintf(line, sizeof(line), "%-24s %12lu %12lu", name, (unsigned long)count,
+                   (unsigned long)longest);
     memset(line + strlen(line), ' ', LINE_LENGTH - strlen(line));
     line[LINE_LENGTH - 1] = '\n';
     memcpy(page + kind * LINE_LENGTH, line, LINE_LENGTH);
@@ -64,7 +69,12 @@ static void write_down(size_t kind, uint64_t count, uint64_t longest)
 
 static void note(ERL_NIF_TERM tag, uint64_t ns)
 {
-    for (size_t i = 0; i < KINDS; i++) {
+    if (page != NULL && page[BEGIN_ANEW] == 'R') {
+        memset(page, ' ', KINDS * LINE_LENGTH);
+        for (size_t i = 0; i < KINDS; i++)
+            atomic_store(&kinds[i].longest, 0);
+    }
+    for (size_t i = 0; i + 1 < KINDS; i++) {
         size_t none = 0;
         uint64_t before, count;
 
