@@ -4,10 +4,7 @@
  * A reason may be 100 MB, a million tuples deep, shared, improper, or hold anything a term can be. So
  * nothing here recurses, copies a term, converts a big number or reads a binary beyond its beginning:
  * every walk has a budget of nodes, a bound on depth and an explicit stack. The terms are valid only
- * during the callback; what is kept of them is a fingerprint and a text.
- *
- * One thing cannot be bounded with the functions erl_nif.h has: a binary that does not begin at a byte
- * boundary is copied whole by enif_inspect_binary (erl_nif.c, OTP 25). docs/decisions.md has the figure.
+ * during the callback; what is kept of them is a fingerprint and some bytes (flat.h).
  */
 #ifndef CORONER_TERM_H
 #define CORONER_TERM_H

@@ -86,8 +86,11 @@ void text_put_utf8(struct text_writer *writer, const unsigned char *bytes, size_
         while (plain < length && bytes[plain] >= 0x20 && bytes[plain] < 0x7f &&
                (quote == '\0' || (bytes[plain] != '\\' && bytes[plain] != (unsigned char)quote)))
             plain++;
-        if (plain > at && plain - at < writer->room - writer->used) {
-            text_put(writer, (const char *)bytes + at, plain - at);
+        if (plain > at) {
+            size_t fits = writer->room - writer->used - 1;
+
+            text_put(writer, (const char *)bytes + at, plain - at < fits ? plain - at : fits);
+            writer->cut = writer->cut || plain - at > fits;
             at = plain;
             continue;
         }

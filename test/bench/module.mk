@@ -50,6 +50,7 @@ $(B)/bench/count_node: $(COUNT_OBJECTS)
 	gcc -o $@ $^ -lpthread
 
 .PHONY: bench-counts bench-counts-keep
+bench: bench-counts
 bench-counts: $(B)/bench/count_node
 	@test/bench/counts.py $< $(B)/bench/counts test/bench/baseline.json "$$(gcc -dumpfullversion) $$(uname -m)"
 
