@@ -25,15 +25,15 @@ static struct function translate_init(ErlNifEnv *env, ERL_NIF_TERM module, ERL_N
         ERL_NIF_TERM callback = argument[count - 3], init = argument[count - 2];
 
         if (argument[0] == atoms.gen_server && callback == atoms.supervisor &&
-            enif_get_tuple(env, init, &arity, &tuple) && arity == 3 && enif_is_atom(env, tuple[1]))
+            enif_get_tuple(env, init, &arity, &tuple) && arity == 3 && word_is_atom(tuple[1]))
             return (struct function){.module = atoms.supervisor, .name = tuple[1], .arity = 1};
         if (argument[0] == atoms.gen_server && callback == atoms.supervisor_bridge &&
-            enif_get_list_cell(env, init, &head, &tail) && enif_is_atom(env, head))
+            enif_get_list_cell(env, init, &head, &tail) && word_is_atom(head))
             return (struct function){.module = atoms.supervisor_bridge, .name = head, .arity = 1};
-        if (enif_is_atom(env, callback))
+        if (word_is_atom(callback))
             return (struct function){.module = callback, .name = atoms.init, .arity = 1};
     }
-    if (count > 4 && enif_is_atom(env, argument[4]))
+    if (count > 4 && word_is_atom(argument[4]))
         return (struct function){.module = argument[4], .name = atoms.init, .arity = 1};
     call.arity = count;
     return call;
@@ -46,7 +46,7 @@ static struct ancestors *ancestors_from(ErlNifEnv *env, ERL_NIF_TERM parent, ERL
     size_t count = 0;
 
     do {
-        if (!enif_is_atom(env, head) && !is_local_pid(env, head))
+        if (!word_is_atom(head) && !is_local_pid(env, head))
             break;
         words[count++] = head;
     } while (count < RECORD_ANCESTORS && enif_get_list_cell(env, list, &head, &list));
@@ -63,7 +63,7 @@ static term_word note_application_master(struct coroner *coroner, ErlNifEnv *env
     int arity;
 
     if (count < 2 || !enif_get_tuple(env, argument[count - 2], &arity, &data) || arity < 2 ||
-        data[0] != atoms.appl_data || !enif_is_atom(env, data[1]))
+        data[0] != atoms.appl_data || !word_is_atom(data[1]))
         return NO_WORD;
     stops_master(coroner->stops, pid, data[1]);
     return data[1];
@@ -115,8 +115,8 @@ void on_spawned(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_N
         }
     }
     if (enif_get_map_value(env, options, atoms.extra, &extra) &&
-        enif_get_tuple(env, extra, &arity, &mfa) && arity == 3 && enif_is_atom(env, mfa[0]) &&
-        enif_is_atom(env, mfa[1])) {
+        enif_get_tuple(env, extra, &arity, &mfa) && arity == 3 && word_is_atom(mfa[0]) &&
+        word_is_atom(mfa[1])) {
         uint32_t count = 0;
 
         if (mfa[0] == atoms.proc_lib && mfa[1] == atoms.init_p)
@@ -125,7 +125,7 @@ void on_spawned(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_N
             birth.flags |= ENTRY_PROC_LIB;
             birth.ancestors = ancestors_from(env, argument[0], argument[1]);
         }
-        if (count == 5 && enif_is_atom(env, argument[2]) && enif_is_atom(env, argument[3])) {
+        if (count == 5 && word_is_atom(argument[2]) && word_is_atom(argument[3])) {
             call = translate_init(env, argument[2], argument[3], argument[4]);
             if (argument[2] == atoms.application_master)
                 application = note_application_master(coroner, env, pid, argument[4]);
@@ -136,7 +136,7 @@ void on_spawned(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_N
         birth.initial_call = intern_function(coroner->intern, call);
         /* The VM's stand-in for a process that could not be started on another node: its first argument. */
         if (call.module == atoms.erts_internal && call.name == atoms.crasher &&
-            list_elements(env, mfa[2], argument, 1) == 1 && enif_is_atom(env, argument[0]))
+            list_elements(env, mfa[2], argument, 1) == 1 && word_is_atom(argument[0]))
             birth.name = argument[0];
     }
     if (scope_kind_of(coroner->scope) == SCOPE_EXCLUDE &&

@@ -32,7 +32,7 @@ static struct site site_of(const struct call *call)
 
     if (!enif_get_map_value(call->env, call->options, atoms.match_spec_result, &result) ||
         !enif_get_tuple(call->env, result, &arity, &caller) || arity < 3 ||
-        !enif_is_atom(call->env, caller[0]) || !enif_is_atom(call->env, caller[1]) ||
+        !word_is_atom(caller[0]) || !word_is_atom(caller[1]) ||
         !enif_get_uint(call->env, caller[2], &arity_of_caller))
         return site;
     site.function = intern_function(
@@ -237,7 +237,7 @@ static void on_own_call(const struct call *call)
         read_stack(call, evidence, call->argument[2]);
         if (shape != REASON_SHUTDOWN && shape != REASON_ERROR && shape != REASON_THROW &&
             shape != REASON_NORMAL && !coroner->only_class)
-            evidence->stack = term_stack_text(call->env, call->argument[2]);
+            evidence->stack = term_stack(call->env, call->argument[2]);
     } else if ((evidence->act = act_new()) != NULL) {
         evidence->act->by.pid = call->caller;
         evidence->act->site = site_of(call);
@@ -298,7 +298,7 @@ static void on_purger_request(const struct call *call)
         if (pair[1] == atoms.false_)
             operation = OPERATION_ON_LOAD;
     }
-    if (!enif_is_atom(env, module))
+    if (!word_is_atom(module))
         return;
     purge_begin(coroner->purge, coroner->ledger, module, is_local_pid(env, from) ? from : NO_WORD,
                 operation);
@@ -321,7 +321,7 @@ static void on_code_server_request(const struct call *call)
         return;
     /* The module is the first atom after the name of the request ({load_abs, File, Module}, {load_module, PC, Module, ..}). */
     for (int i = 1; i < arity && i < 4 && module == NO_WORD; i++)
-        if (enif_is_atom(env, request[i]))
+        if (word_is_atom(request[i]))
             module = request[i];
     purge_asked(call->coroner->purge, requester, module,
                 request[0] == atoms.purge ? OPERATION_PURGE : OPERATION_LOAD);
@@ -330,7 +330,7 @@ static void on_code_server_request(const struct call *call)
 /* code:purge/1, code:load_file/1 and the rest of what can lead to a purge, in the context of who wants it. */
 static void on_code_call(const struct call *call)
 {
-    term_word module = enif_is_atom(call->env, call->argument[0]) ? call->argument[0] : NO_WORD;
+    term_word module = word_is_atom(call->argument[0]) ? call->argument[0] : NO_WORD;
 
     purge_code_call(call->coroner->purge, call->caller, module, called_function(call), site_of(call),
                     call->module == atoms.erts_code_purger);

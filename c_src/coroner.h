@@ -65,7 +65,7 @@ struct coroner {
 
     _Atomic uint64_t spoken_at; /* records made when the last words were said, and 1; 0: never */
 
-    _Atomic uint64_t normal;     /* exits that were only counted: source normal */
+    _Atomic uint64_t normal;     /* exits that were only counted: source normal. Most of them the ledger counts */
     _Atomic uint64_t unrecorded; /* others that `record` does not select */
     _Atomic uint64_t without_memory; /* exits of which no record could be made */
     _Atomic uint64_t by_source[CORONER_SOURCE_COUNT];

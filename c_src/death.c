@@ -260,11 +260,11 @@ static bool evidence_may_be_lost(struct coroner *coroner, const struct entry *en
         return true;
     if (now < atomic_load_explicit(&coroner->blind_until_ns, memory_order_relaxed))
         return true;
-    if ((entry->flags & ENTRY_SEEDED) && now - entry->begun_ns < BLIND_NS)
+    if ((entry->flags & ENTRY_SEEDED) && now - entry->begun_us * 1000 < BLIND_NS)
         return true;
-    if (entry->evicted_s != 0 &&
-        (entry->evicted_s == UINT32_MAX ||
-         now < (uint64_t)entry->evicted_s * 1000000000 + EVIDENCE_LIFE_NS))
+    if (entry_evicted_s(entry) != 0 &&
+        (entry_evicted_s(entry) == ENTRY_SURE_NEVER ||
+         now < (uint64_t)entry_evicted_s(entry) * 1000000000 + EVIDENCE_LIFE_NS))
         return true;
     /* A linked death may have left the wide table before we looked. */
     return evicted != 0 && entry->links.count > 0 && now - evicted < EVIDENCE_LIFE_NS;
@@ -313,7 +313,7 @@ static bool is_own_source(uint8_t source)
 }
 
 static void fill_stack(struct record *record, ErlNifEnv *env, const struct entry *entry,
-                       ERL_NIF_TERM reason)
+                       ERL_NIF_TERM reason, const struct term_bytes *bytes)
 {
     struct evidence *own = own_word(entry);
     const ERL_NIF_TERM *pair;
@@ -321,8 +321,12 @@ static void fill_stack(struct record *record, ErlNifEnv *env, const struct entry
 
     if (record->shape == REASON_ERROR || record->shape == REASON_THROW ||
         record->source == CORONER_SOURCE_NOPROC) {
-        if (is_own_source(record->source) && enif_get_tuple(env, reason, &arity, &pair))
-            record->stack = term_stack_text(env, pair[1]);
+        if (!is_own_source(record->source))
+            return;
+        if (bytes->whole && record->reason != NULL)
+            record->stack_in_reason = true;
+        else if (enif_get_tuple(env, reason, &arity, &pair) && arity > 1)
+            record->stack = term_stack(env, pair[1]);
     } else if (own != NULL && fingerprint_same(own->print, record->print)) {
         record->stack = text_hold(own->stack);
     }
@@ -382,6 +386,7 @@ static void fill_cause(struct record *record, const struct weighed *cause)
         record_follow(record, cause->peer);
         /* Over a link the reason is the same term: its text need not be made again. */
         record->reason = text_hold(cause->peer->reason);
+        record->reason_atom = cause->peer->reason_atom;
     } else if (cause->evidence != NULL) {
         record->act = act_hold(cause->evidence->act);
     }
@@ -395,7 +400,8 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
                                   enum reason_shape shape, uint64_t now)
 {
     struct record *record = record_new();
-    struct weighing weighing = {.count = 0};
+    struct term_bytes bytes;
+    struct weighing weighing;
     struct exit_facts facts;
     struct verdict verdict;
     term_word target = NO_WORD;
@@ -405,7 +411,9 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
         return NULL;
     if (shape == REASON_ERROR)
         target = dead_target(env, reason);
-    facts = (struct exit_facts){.reason = term_fingerprint(env, reason),
+    weighing.count = 0;
+    term_flatten(env, reason, &bytes);
+    facts = (struct exit_facts){.reason = term_print_of(reason, &bytes),
                                 .shape = (uint8_t)shape,
                                 .trapping = (entry->flags & ENTRY_TRAPS) != 0,
                                 .evidence_lost = evidence_may_be_lost(coroner, entry, now),
@@ -439,7 +447,7 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
     record->monotonic_ns = now;
     record->time_ns = wall_ns();
     record->age_known = !(entry->flags & ENTRY_SEEDED);
-    record->age_us = (now - entry->begun_ns) / 1000;
+    record->age_us = now / 1000 - entry->begun_us;
     record->print = facts.reason;
     fill_candidates(coroner, record, &verdict, &weighing);
     if (verdict.evidence >= 0)
@@ -450,10 +458,14 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
                                    record->source == CORONER_SOURCE_NOCONNECTION ||
                                    record->source == CORONER_SOURCE_REMOTE_SIGNAL))
         fill_detail(coroner, record, entry, target);
-    if (record->reason == NULL && !record->only_class)
-        record->reason = term_text(env, reason);
+    if (record->reason == NULL && record->reason_atom == NO_WORD && !record->only_class) {
+        if (word_is_atom(reason))
+            record->reason_atom = reason;
+        else
+            record->reason = flat_new(bytes.bytes, bytes.length);
+    }
     if (!record->only_class)
-        fill_stack(record, env, entry, reason);
+        fill_stack(record, env, entry, reason, &bytes);
     weighing_end(&weighing);
     return record;
 }
@@ -532,19 +544,30 @@ static void count_normal(struct coroner *coroner, ERL_NIF_TERM pid, const struct
 
 void on_exited(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NIF_TERM reason)
 {
-    struct entry *entry = ledger_exit(coroner->ledger, pid);
-    enum reason_shape shape = term_reason_shape(env, reason);
+    bool records_normal = coroner->record_sources & 1U << CORONER_SOURCE_NORMAL;
     struct entry unknown = {.pid = pid, .flags = ENTRY_UNSEEDED | ENTRY_SEEDED};
-    const struct entry *of = entry != NULL ? entry : &unknown;
-    uint64_t now = monotonic_ns();
+    const struct entry *of;
+    struct entry *entry;
+    enum reason_shape shape;
     bool is_harmless;
     struct record *record;
 
+    /* Most exits are such, and nearly all of them are done with this. */
+    if (reason == atoms.normal && !records_normal) {
+        if (ledger_exit_normal(coroner->ledger, pid, &entry)) {
+            supervision_drop(supervisors_gone(coroner->supervisors, pid));
+            return;
+        }
+    } else {
+        entry = ledger_exit(coroner->ledger, pid);
+    }
     /* Outside the scope, and its flags are not off yet. */
     if (entry == NULL && scope_kind_of(coroner->scope) != SCOPE_ALL) {
         (void)scope_left(coroner->scope, pid);
         return;
     }
+    of = entry != NULL ? entry : &unknown;
+    shape = term_reason_shape(env, reason);
     if (shape == REASON_RPC_REPLY && !is_rpc_worker(coroner, of))
         shape = REASON_OTHER;
     /*
@@ -553,14 +576,14 @@ void on_exited(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NI
      */
     is_harmless = (shape == REASON_NORMAL && !has_evidence(of, EVIDENCE_STOP)) || (shape == REASON_RPC_REPLY && of->links.count == 0 &&
                                              !(of->flags & ENTRY_UNSEEDED));
-    if (is_harmless && !(coroner->record_sources & 1U << CORONER_SOURCE_NORMAL)) {
+    if (is_harmless && !records_normal) {
         supervision_drop(supervisors_gone(coroner->supervisors, pid));
         count_normal(coroner, pid, of);
         if (entry != NULL)
             drop_entry(coroner, entry);
         return;
     }
-    if ((record = make_record(coroner, env, of, reason, shape, now)) == NULL) {
+    if ((record = make_record(coroner, env, of, reason, shape, monotonic_ns())) == NULL) {
         atomic_fetch_add_explicit(&coroner->without_memory, 1, memory_order_relaxed);
         if (entry != NULL)
             drop_entry(coroner, entry);

@@ -1,19 +1,23 @@
-#include <pthread.h>
 #include <string.h>
 #include <time.h>
 
 #include "alloc.h"
 #include "ledger.h"
+#include "lock.h"
 
 /*
- * 1024 shards keep one shard's table small: growing it is the longest thing that happens under a lock (at
+ * 1024 shards of a cache line each keep one shard's table small: growing it is the longest thing that happens under a lock (at
  * a million processes 1000 entries move, some 10 microseconds), and two schedulers seldom meet.
  */
 #define SHARDS LEDGER_SHARDS
-#define BUCKETS_FIRST 8
+#define BUCKETS_FIRST 4
+#define BUCKET_ENTRIES 2 /* on average at most */
 #define QUIET_SLOTS 64
 #define CLOSE_AT_ONCE 100    /* entries of a shard after which ledger_close gives way */
 #define CLOSE_PAUSE_NS 50000
+#define BLOCK_ENTRIES 4 /* that are allocated at once: each alone takes 96 bytes in the VM's allocator, so 88 */
+#define SPARES_KEPT 8   /* entries that a shard has for the next births; a block too many is given back */
+#define LINE 64         /* bytes of a cache line */
 
 struct quiet_slot {
     term_word pid;
@@ -21,20 +25,39 @@ struct quiet_slot {
     uint8_t quiet;
 };
 
+/* One cache line. What a birth and an exit take is memory that is not in the cache more than all they compute. */
 struct shard {
-    pthread_mutex_t lock; /* over all of the shard, the entries and their evidence */
-    struct entry **buckets;
-    uint32_t bucket_count; /* a power of two */
+    _Alignas(LINE) struct lock lock; /* over all of the shard, the entries and their evidence */
+    uint32_t bucket_count;           /* a power of two */
+    struct entry **buckets;          /* of a few entries, `first` alone */
+    struct entry *first;
+    /* Written with the lock; ledger_prefetch looks at them without. */
+    _Atomic(struct entry *) spares;     /* unused ones: `next`, and `parent` is the one before; their pid is NO_WORD */
+    _Atomic(struct quiet_slot *) quiet; /* QUIET_SLOTS of them, or NULL until the first; the oldest is written over */
+    /* Written with the lock, read without: no line is written by all schedulers. */
+    _Atomic uint64_t normal;    /* exits that were only counted */
+    _Atomic uint32_t processes; /* of the entries; the others are ports */
     uint32_t entries;
+    uint32_t spare_count;
+    _Atomic uint16_t quiet_made; /* modulo QUIET_SLOTS the place of the next */
     bool open;
-    struct quiet_slot *quiet; /* QUIET_SLOTS of them, or NULL until the first */
 };
 
+_Static_assert(sizeof(struct shard) == LINE, "a shard is one line");
+
 struct ledger {
-    _Atomic uint64_t count;
+    void *memory;           /* of this struct, which begins with a cache line */
     _Atomic uint64_t heaps; /* entries with evidence of a heap too large */
     struct shard shards[SHARDS];
 };
+
+/* Given back when none of its entries is used any more, be it in the table or by whoever took it out. */
+struct block {
+    struct shard *shard;
+    struct entry entries[BLOCK_ENTRIES];
+};
+
+_Static_assert(sizeof(struct entry) == 80, "ledger.h says what an entry takes");
 
 struct evidence *evidence_new(enum evidence_kind kind, uint64_t time_ns)
 {
@@ -58,8 +81,104 @@ void evidence_free(struct evidence *evidence)
     memory_free(evidence);
 }
 
+static struct block *block_of(struct entry *entry)
+{
+    return (void *)((char *)(entry - entry->index) - offsetof(struct block, entries));
+}
+
+static struct entry *spare_before(const struct entry *spare)
+{
+    return (struct entry *)(uintptr_t)spare->parent;
+}
+
+static struct entry *first_spare(const struct shard *shard)
+{
+    return atomic_load_explicit(&shard->spares, memory_order_relaxed);
+}
+
+static void set_first_spare(struct shard *shard, struct entry *entry)
+{
+    atomic_store_explicit(&shard->spares, entry, memory_order_relaxed);
+}
+
+static void push_spare(struct shard *shard, struct entry *entry)
+{
+    entry->pid = NO_WORD;
+    entry->parent = NO_WORD;
+    entry->next = first_spare(shard);
+    if (entry->next != NULL)
+        entry->next->parent = (uintptr_t)entry;
+    set_first_spare(shard, entry);
+    shard->spare_count++;
+}
+
+static void pull_spare(struct shard *shard, struct entry *entry)
+{
+    struct entry *before = spare_before(entry);
+
+    if (before != NULL)
+        before->next = entry->next;
+    else
+        set_first_spare(shard, entry->next);
+    if (entry->next != NULL)
+        entry->next->parent = entry->parent;
+    shard->spare_count--;
+}
+
+/* An entry for a birth; NULL without memory. What is in it but `index` is old. The lock is held. */
+static struct entry *take_spare(struct shard *shard)
+{
+    struct entry *entry = first_spare(shard);
+
+    if (entry == NULL) {
+        struct block *block = memory_alloc(sizeof(*block));
+
+        if (block == NULL)
+            return NULL;
+        block->shard = shard;
+        for (unsigned i = 0; i < BLOCK_ENTRIES; i++) {
+            block->entries[i].index = i;
+            push_spare(shard, &block->entries[i]);
+        }
+        entry = first_spare(shard);
+    }
+    pull_spare(shard, entry);
+    return entry;
+}
+
+/* Gives the block back if none of its entries is used. The lock is held. */
+static bool release(struct shard *shard, struct block *block)
+{
+    for (unsigned i = 0; i < BLOCK_ENTRIES; i++)
+        if (block->entries[i].pid != NO_WORD)
+            return false;
+    for (unsigned i = 0; i < BLOCK_ENTRIES; i++)
+        pull_spare(shard, &block->entries[i]);
+    memory_free(block);
+    return true;
+}
+
+/* Takes back an entry that holds nothing any more. The lock is held. */
+static void give_spare(struct shard *shard, struct entry *entry)
+{
+    push_spare(shard, entry);
+    if (!shard->open || shard->spare_count > SPARES_KEPT)
+        (void)release(shard, block_of(entry));
+}
+
+/* Gives back what was kept for births. The lock is held. */
+static void release_spares(struct shard *shard)
+{
+    struct entry *entry = first_spare(shard);
+
+    while (entry != NULL)
+        entry = release(shard, block_of(entry)) ? first_spare(shard) : entry->next;
+}
+
 void entry_free(struct entry *entry)
 {
+    struct shard *shard;
+
     if (entry == NULL)
         return;
     for (struct evidence *evidence = entry->evidence, *next; evidence != NULL; evidence = next) {
@@ -74,26 +193,32 @@ void entry_free(struct entry *entry)
         ancestors_drop(entry->of.ancestors);
     }
     linkset_clear(&entry->links);
-    memory_free(entry);
+    shard = block_of(entry)->shard;
+    lock_take(&shard->lock);
+    give_spare(shard, entry);
+    lock_give(&shard->lock);
+}
+
+static void reset_buckets(struct shard *shard)
+{
+    shard->first = NULL;
+    shard->buckets = &shard->first;
+    shard->bucket_count = 1;
+    shard->entries = 0;
 }
 
 struct ledger *ledger_new(void)
 {
-    struct ledger *ledger = memory_zalloc(sizeof(*ledger));
-    size_t made = 0;
+    char *memory = memory_zalloc(sizeof(struct ledger) + LINE);
+    struct ledger *ledger;
 
-    if (ledger == NULL)
+    if (memory == NULL)
         return NULL;
-    for (; made < SHARDS; made++)
-        if (pthread_mutex_init(&ledger->shards[made].lock, NULL) != 0)
-            goto err0;
+    ledger = (void *)(memory + (LINE - (uintptr_t)memory % LINE));
+    ledger->memory = memory;
+    for (size_t i = 0; i < SHARDS; i++)
+        reset_buckets(&ledger->shards[i]);
     return ledger;
-
-err0:
-    while (made-- > 0)
-        pthread_mutex_destroy(&ledger->shards[made].lock);
-    memory_free(ledger);
-    return NULL;
 }
 
 void ledger_open(struct ledger *ledger)
@@ -101,9 +226,10 @@ void ledger_open(struct ledger *ledger)
     for (size_t i = 0; i < SHARDS; i++) {
         struct shard *shard = &ledger->shards[i];
 
-        pthread_mutex_lock(&shard->lock);
+        lock_take(&shard->lock);
         shard->open = true;
-        pthread_mutex_unlock(&shard->lock);
+        atomic_store_explicit(&shard->normal, 0, memory_order_relaxed);
+        lock_give(&shard->lock);
     }
 }
 
@@ -121,31 +247,31 @@ void ledger_close(struct ledger *ledger)
 {
     for (size_t i = 0; i < SHARDS; i++) {
         struct shard *shard = &ledger->shards[i];
-        struct entry **buckets;
+        struct entry **buckets, *first;
         uint32_t bucket_count;
-        uint64_t processes = 0, heaps = 0;
+        uint64_t heaps = 0, processes;
 
         /* The table is taken out under the lock and freed without it: a callback never waits for that. */
-        pthread_mutex_lock(&shard->lock);
+        lock_take(&shard->lock);
         shard->open = false;
-        buckets = shard->buckets;
+        first = shard->first;
+        buckets = shard->buckets == &shard->first ? &first : shard->buckets;
         bucket_count = shard->bucket_count;
-        shard->buckets = NULL;
-        shard->bucket_count = 0;
-        shard->entries = 0;
-        memory_free(shard->quiet);
-        shard->quiet = NULL;
-        pthread_mutex_unlock(&shard->lock);
+        reset_buckets(shard);
+        processes = atomic_exchange_explicit(&shard->processes, 0, memory_order_relaxed);
+        memory_free(atomic_load_explicit(&shard->quiet, memory_order_relaxed));
+        atomic_store_explicit(&shard->quiet, NULL, memory_order_relaxed);
+        release_spares(shard);
+        lock_give(&shard->lock);
 
         for (uint32_t b = 0; b < bucket_count; b++)
             for (struct entry *entry = buckets[b], *next; entry != NULL; entry = next) {
                 next = entry->next;
-                processes += !(entry->flags & ENTRY_PORT);
                 heaps += has_heap(entry);
                 entry_free(entry);
             }
-        memory_free(buckets);
-        atomic_fetch_sub_explicit(&ledger->count, processes, memory_order_relaxed);
+        if (buckets != &first)
+            memory_free(buckets);
         atomic_fetch_sub_explicit(&ledger->heaps, heaps, memory_order_relaxed);
         /*
          * On a machine with no core to spare this thread takes turns with a scheduler's, and the kernel's turns are
@@ -161,22 +287,20 @@ void ledger_free(struct ledger *ledger)
     if (ledger == NULL)
         return;
     ledger_close(ledger);
-    for (size_t i = 0; i < SHARDS; i++)
-        pthread_mutex_destroy(&ledger->shards[i].lock);
-    memory_free(ledger);
+    memory_free(ledger->memory);
 }
 
 static struct shard *lock_shard(struct ledger *ledger, term_word pid)
 {
     struct shard *shard = &ledger->shards[word_hash(pid) % SHARDS];
 
-    pthread_mutex_lock(&shard->lock);
+    lock_take(&shard->lock);
     return shard;
 }
 
 static void unlock_shard(struct shard *shard)
 {
-    pthread_mutex_unlock(&shard->lock);
+    lock_give(&shard->lock);
 }
 
 static uint32_t bucket_of(const struct shard *shard, term_word pid)
@@ -185,35 +309,32 @@ static uint32_t bucket_of(const struct shard *shard, term_word pid)
 }
 
 /* Finds the place that points to the entry of `pid`, or NULL. */
-static struct entry **find_place(const struct shard *shard, term_word pid)
+static inline struct entry **find_place(const struct shard *shard, term_word pid)
 {
-    if (shard->bucket_count == 0)
-        return NULL;
     for (struct entry **at = &shard->buckets[bucket_of(shard, pid)]; *at != NULL; at = &(*at)->next)
         if ((*at)->pid == pid)
             return at;
     return NULL;
 }
 
-static struct entry *find(const struct shard *shard, term_word pid)
+static inline struct entry *find(const struct shard *shard, term_word pid)
 {
     struct entry **place = find_place(shard, pid);
 
     return place == NULL ? NULL : *place;
 }
 
-/* Makes room for one more entry. Without memory the chains only get longer. Returns false with no table at all. */
-static bool make_room(struct shard *shard)
+/* Makes room for one more entry. Without memory the chains only get longer. */
+static void make_room(struct shard *shard)
 {
-    uint32_t wanted = shard->bucket_count == 0 ? BUCKETS_FIRST : shard->bucket_count * 2;
+    uint32_t wanted = shard->bucket_count == 1 ? BUCKETS_FIRST : shard->bucket_count * 2;
     struct entry **old = shard->buckets;
     uint32_t old_count = shard->bucket_count;
     struct entry **fresh;
 
-    if (shard->entries < shard->bucket_count)
-        return true;
-    if ((fresh = memory_zalloc(wanted * sizeof(struct entry *))) == NULL)
-        return old_count != 0;
+    if (shard->entries < shard->bucket_count * BUCKET_ENTRIES ||
+        (fresh = memory_zalloc(wanted * sizeof(struct entry *))) == NULL)
+        return;
     shard->buckets = fresh;
     shard->bucket_count = wanted;
     for (uint32_t b = 0; b < old_count; b++)
@@ -224,24 +345,46 @@ static bool make_room(struct shard *shard)
             entry->next = shard->buckets[bucket];
             shard->buckets[bucket] = entry;
         }
-    memory_free(old);
-    return true;
+    if (old == &shard->first)
+        shard->first = NULL;
+    else
+        memory_free(old);
 }
 
-/* Enters `entry`, unless the shard is closed or without memory: then it returns false and the caller keeps it. */
-static bool insert(struct ledger *ledger, struct shard *shard, struct entry *entry)
+static void count_process(struct shard *shard, const struct entry *entry, uint32_t more)
+{
+    uint32_t processes = atomic_load_explicit(&shard->processes, memory_order_relaxed);
+
+    if (!(entry->flags & ENTRY_PORT))
+        atomic_store_explicit(&shard->processes, processes + more, memory_order_relaxed);
+}
+
+/* Enters `entry`, unless the shard is closed: then it returns false and the caller keeps it. */
+static bool insert(struct shard *shard, struct entry *entry)
 {
     uint32_t bucket;
 
-    if (!shard->open || !make_room(shard))
+    if (!shard->open)
         return false;
+    make_room(shard);
     bucket = bucket_of(shard, entry->pid);
     entry->next = shard->buckets[bucket];
     shard->buckets[bucket] = entry;
     shard->entries++;
-    if (!(entry->flags & ENTRY_PORT))
-        atomic_fetch_add_explicit(&ledger->count, 1, memory_order_relaxed);
+    count_process(shard, entry, 1);
     return true;
+}
+
+/* Takes the entry at `place` out of the table. */
+static void unchain(struct ledger *ledger, struct shard *shard, struct entry **place)
+{
+    struct entry *entry = *place;
+
+    *place = entry->next;
+    shard->entries--;
+    if (entry->evidence != NULL && has_heap(entry))
+        atomic_fetch_sub_explicit(&ledger->heaps, 1, memory_order_relaxed);
+    count_process(shard, entry, UINT32_MAX);
 }
 
 static struct entry *take_out(struct ledger *ledger, struct shard *shard, term_word pid)
@@ -252,40 +395,33 @@ static struct entry *take_out(struct ledger *ledger, struct shard *shard, term_w
     if (place == NULL)
         return NULL;
     entry = *place;
-    *place = entry->next;
-    shard->entries--;
-    if (has_heap(entry))
-        atomic_fetch_sub_explicit(&ledger->heaps, 1, memory_order_relaxed);
-    if (!(entry->flags & ENTRY_PORT))
-        atomic_fetch_sub_explicit(&ledger->count, 1, memory_order_relaxed);
+    unchain(ledger, shard, place);
     return entry;
 }
 
 void ledger_spawned(struct ledger *ledger, const struct birth *birth)
 {
-    struct entry *entry = memory_zalloc(sizeof(*entry));
-    struct entry *stale;
-    struct shard *shard;
-    bool entered;
+    struct shard *shard = lock_shard(ledger, birth->pid);
+    struct entry *stale = take_out(ledger, shard, birth->pid);
+    struct entry *entry = take_spare(shard);
+    bool entered = false;
 
-    if (entry == NULL) {
-        ancestors_drop(birth->ancestors);
-        return;
+    if (entry != NULL) {
+        *entry = (struct entry){.pid = birth->pid,
+                                .parent = birth->parent,
+                                .of.ancestors = birth->ancestors,
+                                .begun_us = birth->time_ns / 1000,
+                                .flags = birth->flags,
+                                .index = entry->index,
+                                .name = (uint32_t)birth->name,
+                                .initial_call = birth->initial_call};
+        entered = insert(shard, entry);
     }
-    entry->pid = birth->pid;
-    entry->parent = birth->parent;
-    entry->initial_call = birth->initial_call;
-    entry->of.ancestors = birth->ancestors;
-    entry->begun_ns = birth->time_ns;
-    entry->name = birth->name;
-    entry->flags = birth->flags;
-
-    shard = lock_shard(ledger, birth->pid);
-    stale = take_out(ledger, shard, birth->pid);
-    entered = insert(ledger, shard, entry);
     unlock_shard(shard);
     entry_free(stale);
-    if (!entered)
+    if (entry == NULL)
+        ancestors_drop(birth->ancestors);
+    else if (!entered)
         entry_free(entry);
 }
 
@@ -296,6 +432,61 @@ struct entry *ledger_exit(struct ledger *ledger, term_word pid)
 
     unlock_shard(shard);
     return entry;
+}
+
+static void put_quiet(struct shard *shard, term_word pid, uint32_t initial_call, enum quiet quiet)
+{
+    struct quiet_slot *slots = atomic_load_explicit(&shard->quiet, memory_order_relaxed);
+    uint16_t made = atomic_load_explicit(&shard->quiet_made, memory_order_relaxed);
+
+    if (slots == NULL && shard->open) {
+        slots = memory_zalloc(QUIET_SLOTS * sizeof(*slots));
+        atomic_store_explicit(&shard->quiet, slots, memory_order_relaxed);
+    }
+    if (slots == NULL)
+        return;
+    slots[made % QUIET_SLOTS] = (struct quiet_slot){
+        .pid = pid, .initial_call = initial_call, .quiet = (uint8_t)quiet};
+    atomic_store_explicit(&shard->quiet_made, made + 1, memory_order_relaxed);
+}
+
+bool ledger_exit_normal(struct ledger *ledger, term_word pid, struct entry **entry)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry **place = find_place(shard, pid), *gone;
+    struct ancestors *ancestors = NULL;
+    bool is_all;
+
+    gone = place == NULL ? NULL : *place;
+    /* Without evidence nobody asked it to stop, and there is nothing to free but what is in the set itself. */
+    is_all = gone != NULL && gone->evidence == NULL && gone->links.count <= LINKSET_INLINE &&
+             linkset_bytes(&gone->links) == 0 && !(gone->flags & ENTRY_UNSEEDED);
+    if (gone != NULL)
+        unchain(ledger, shard, place);
+    if (is_all) {
+        ancestors = gone->of.ancestors;
+        put_quiet(shard, pid, gone->initial_call, QUIET_NORMAL);
+        atomic_store_explicit(&shard->normal,
+                              atomic_load_explicit(&shard->normal, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+        give_spare(shard, gone);
+    }
+    unlock_shard(shard);
+    if (is_all) {
+        ancestors_drop(ancestors);
+    } else {
+        *entry = gone;
+    }
+    return is_all;
+}
+
+uint64_t ledger_normal(const struct ledger *ledger)
+{
+    uint64_t normal = 0;
+
+    for (size_t i = 0; i < SHARDS; i++)
+        normal += atomic_load_explicit(&ledger->shards[i].normal, memory_order_relaxed);
+    return normal;
 }
 
 void ledger_link(struct ledger *ledger, term_word pid, term_word peer)
@@ -310,7 +501,7 @@ void ledger_link(struct ledger *ledger, term_word pid, term_word peer)
         if ((entry->flags & ENTRY_UNSEEDED) && entry->of.removed != NULL)
             (void)linkset_remove(entry->of.removed, peer);
         if (linkset_add(&entry->links, peer) < 0)
-            entry->evicted_s = UINT32_MAX; /* no memory for the link: never again sure */
+            entry->links.owners = ENTRY_SURE_NEVER; /* no memory for the link: never again sure */
     }
     unlock_shard(shard);
 }
@@ -324,7 +515,7 @@ static void drop_link(struct entry *entry, term_word peer)
     if (entry->of.removed == NULL)
         entry->of.removed = memory_zalloc(sizeof(*entry->of.removed));
     if (entry->of.removed == NULL || linkset_add(entry->of.removed, peer) < 0)
-        entry->evicted_s = UINT32_MAX;
+        entry->links.owners = ENTRY_SURE_NEVER;
 }
 
 /* Takes evidence of this kind and from `from` off the entry. */
@@ -393,8 +584,8 @@ static struct evidence **oldest_place(struct entry *entry)
 /* Marks that evidence had to go, unless the entry is marked for ever. */
 static void mark_evicted(struct entry *entry, uint64_t time_ns)
 {
-    if (entry->evicted_s != UINT32_MAX)
-        entry->evicted_s = (uint32_t)(time_ns / 1000000000) | 1;
+    if (entry->links.owners != ENTRY_SURE_NEVER)
+        entry->links.owners = (uint32_t)(time_ns / 1000000000) | 1;
 }
 
 /* Puts `evidence` on the entry. Returns what has to go for it, to be freed without the lock; or NULL. */
@@ -431,6 +622,18 @@ static struct evidence *put_evidence(struct ledger *ledger, struct entry *entry,
     entry->evidence = evidence;
     entry->evidence_count++;
     return gone;
+}
+
+bool ledger_link_dropped(struct ledger *ledger, term_word pid, term_word peer)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry *entry = find(shard, pid);
+    bool is_all = entry == NULL || entry->evidence == NULL;
+
+    if (entry != NULL && is_all)
+        drop_link(entry, peer);
+    unlock_shard(shard);
+    return is_all;
 }
 
 void ledger_link_gone(struct ledger *ledger, term_word pid, term_word peer, uint64_t now_ns,
@@ -470,7 +673,7 @@ void ledger_name(struct ledger *ledger, term_word pid, term_word name)
     struct entry *entry = find(shard, pid);
 
     if (entry != NULL) {
-        entry->name = name;
+        entry->name = (uint32_t)name;
         entry->flags |= ENTRY_NAME_KNOWN;
     }
     unlock_shard(shard);
@@ -486,7 +689,7 @@ void ledger_trap(struct ledger *ledger, term_word pid, bool trapping)
         if (trapping)
             entry->flags |= ENTRY_TRAPS;
         else
-            entry->flags &= (uint8_t)~ENTRY_TRAPS;
+            entry->flags &= ~(uint64_t)ENTRY_TRAPS;
     }
     unlock_shard(shard);
 }
@@ -686,21 +889,19 @@ bool ledger_knows(struct ledger *ledger, term_word pid)
 
 bool ledger_expect(struct ledger *ledger, term_word pid, uint64_t now_ns)
 {
-    struct entry *entry = memory_zalloc(sizeof(*entry));
-    struct shard *shard;
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry *entry;
     bool entered = false;
 
-    if (entry == NULL)
-        return false;
-    entry->pid = pid;
-    entry->begun_ns = now_ns;
-    entry->flags = ENTRY_UNSEEDED | ENTRY_SEEDED;
-    shard = lock_shard(ledger, pid);
-    if (find(shard, pid) == NULL)
-        entered = insert(ledger, shard, entry);
+    if (find(shard, pid) == NULL && (entry = take_spare(shard)) != NULL) {
+        *entry = (struct entry){.pid = pid,
+                                .begun_us = now_ns / 1000,
+                                .flags = ENTRY_UNSEEDED | ENTRY_SEEDED,
+                                .index = entry->index};
+        if (!(entered = insert(shard, entry)))
+            give_spare(shard, entry);
+    }
     unlock_shard(shard);
-    if (!entered)
-        entry_free(entry);
     return entered;
 }
 
@@ -720,10 +921,9 @@ void ledger_renew(struct ledger *ledger, term_word pid, uint64_t now_ns)
             removed = entry->of.removed;
         else
             ancestors = entry->of.ancestors;
-        links = entry->links;
+        links = linkset_take(&entry->links);
         entry->of.removed = NULL;
-        entry->links = (struct linkset){0};
-        entry->flags &= (uint8_t)~(ENTRY_TRAPS | ENTRY_TRAP_KNOWN | ENTRY_NAME_KNOWN);
+        entry->flags &= ~(uint64_t)(ENTRY_TRAPS | ENTRY_TRAP_KNOWN | ENTRY_NAME_KNOWN);
         entry->flags |= ENTRY_UNSEEDED;
     }
     unlock_shard(shard);
@@ -744,7 +944,7 @@ void ledger_seed_links(struct ledger *ledger, term_word pid, const term_word *wo
             if (entry->of.removed != NULL && linkset_contains(entry->of.removed, words[i]))
                 continue;
             if (linkset_add(&entry->links, words[i]) < 0)
-                entry->evicted_s = UINT32_MAX;
+                entry->links.owners = ENTRY_SURE_NEVER;
         }
     unlock_shard(shard);
 }
@@ -761,12 +961,12 @@ void ledger_seed(struct ledger *ledger, const struct snapshot *snapshot)
         entry->parent = snapshot->parent;
         entry->initial_call = snapshot->initial_call;
         if (!(entry->flags & ENTRY_NAME_KNOWN))
-            entry->name = snapshot->name;
+            entry->name = (uint32_t)snapshot->name;
         if (!(entry->flags & ENTRY_TRAP_KNOWN) && snapshot->trapping)
             entry->flags |= ENTRY_TRAPS;
         if (snapshot->proc_lib)
             entry->flags |= ENTRY_PROC_LIB;
-        entry->flags &= (uint8_t)~ENTRY_UNSEEDED;
+        entry->flags &= ~(uint64_t)ENTRY_UNSEEDED;
         entry->of.ancestors = snapshot->ancestors;
     }
     unlock_shard(shard);
@@ -800,16 +1000,33 @@ void ledger_members(struct ledger *ledger, size_t number, term_word *words, size
     struct shard *shard = &ledger->shards[number];
 
     *count = 0;
-    pthread_mutex_lock(&shard->lock);
+    lock_take(&shard->lock);
     for (uint32_t b = 0; b < shard->bucket_count; b++)
         for (struct entry *entry = shard->buckets[b]; entry != NULL && *count < room; entry = entry->next)
             words[(*count)++] = entry->pid;
     unlock_shard(shard);
 }
 
+/* None of these need be there any more by the time they are in the cache: nothing is read. */
+void ledger_prefetch(const struct ledger *ledger, term_word pid)
+{
+    const struct shard *shard = &ledger->shards[word_hash(pid) % SHARDS];
+    const char *spare = (const char *)first_spare(shard);
+    const struct quiet_slot *slots = atomic_load_explicit(&shard->quiet, memory_order_relaxed);
+
+    __builtin_prefetch(shard, 1);
+    __builtin_prefetch(spare, 1);
+    __builtin_prefetch(spare + LINE, 1);
+    __builtin_prefetch(slots + atomic_load_explicit(&shard->quiet_made, memory_order_relaxed) % QUIET_SLOTS, 1);
+}
+
 uint64_t ledger_count(const struct ledger *ledger)
 {
-    return atomic_load_explicit(&ledger->count, memory_order_relaxed);
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < SHARDS; i++)
+        count += atomic_load_explicit(&ledger->shards[i].processes, memory_order_relaxed);
+    return count;
 }
 
 bool ledger_links(struct ledger *ledger, term_word pid, term_word *words, size_t room, size_t *count)
@@ -823,31 +1040,28 @@ bool ledger_links(struct ledger *ledger, term_word pid, term_word *words, size_t
     return entry != NULL;
 }
 
-static struct quiet_slot *quiet_slot_of(struct shard *shard, term_word pid)
-{
-    return &shard->quiet[(word_hash(pid) / SHARDS) % QUIET_SLOTS];
-}
-
 void ledger_quiet(struct ledger *ledger, term_word pid, uint32_t initial_call, enum quiet quiet)
 {
     struct shard *shard = lock_shard(ledger, pid);
 
-    if (shard->quiet == NULL && shard->open)
-        shard->quiet = memory_zalloc(QUIET_SLOTS * sizeof(*shard->quiet));
-    if (shard->quiet != NULL)
-        *quiet_slot_of(shard, pid) = (struct quiet_slot){
-            .pid = pid, .initial_call = initial_call, .quiet = (uint8_t)quiet};
+    put_quiet(shard, pid, initial_call, quiet);
     unlock_shard(shard);
 }
 
 enum quiet ledger_quiet_of(struct ledger *ledger, term_word pid, uint32_t *initial_call)
 {
     struct shard *shard = lock_shard(ledger, pid);
+    const struct quiet_slot *slots = atomic_load_explicit(&shard->quiet, memory_order_relaxed);
     enum quiet quiet = QUIET_NONE;
 
-    if (shard->quiet != NULL && quiet_slot_of(shard, pid)->pid == pid) {
-        quiet = (enum quiet)quiet_slot_of(shard, pid)->quiet;
-        *initial_call = quiet_slot_of(shard, pid)->initial_call;
+    /* The newest first: what was said last of a pid holds. */
+    for (unsigned i = 1; slots != NULL && i <= QUIET_SLOTS && quiet == QUIET_NONE; i++) {
+        const struct quiet_slot *slot = &slots[(uint16_t)(shard->quiet_made - i) % QUIET_SLOTS];
+
+        if (slot->pid == pid) {
+            quiet = (enum quiet)slot->quiet;
+            *initial_call = slot->initial_call;
+        }
     }
     unlock_shard(shard);
     return quiet;

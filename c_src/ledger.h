@@ -57,23 +57,35 @@ enum entry_flag {
     ENTRY_REMOTE = 128    /* another node started it: its parent is that node's name */
 };
 
+/*
+ * 80 bytes: with what its block (see ledger.c) and the table (4 to 8 an entry) take, a live process costs at most 96. Names are
+ * atoms, whose words fit 32 bits (the number of an atom is below 2^26: atom.h, OTP 25 .. 29).
+ */
 struct entry {
     term_word pid;
     struct entry *next; /* in the shard's chain */
     term_word parent;
-    term_word name;
-    uint64_t begun_ns; /* monotonic: its spawn, or for one that lived before, when it was first seen */
     union {
         struct ancestors *ancestors; /* held; may be NULL */
         struct linkset *removed;     /* while UNSEEDED: links seen broken, which a snapshot may still show */
     } of;
-    struct linkset links;
     struct evidence *evidence; /* newest first */
+    struct linkset links;      /* its `owners` is evicted_s: see ledger.c */
+    uint64_t begun_us : 49; /* monotonic: its spawn, or for one that lived before, when it was first seen */
+    uint64_t flags : 8;     /* enum entry_flag */
+    uint64_t evidence_count : 5;
+    uint64_t index : 2; /* in its block */
+    uint32_t name; /* NO_WORD: none */
     uint32_t initial_call;
-    uint32_t evicted_s; /* when evidence last had to make room, monotonic seconds; 0 never */
-    uint8_t flags;      /* enum entry_flag */
-    uint8_t evidence_count;
 };
+
+#define ENTRY_SURE_NEVER UINT32_MAX
+
+/** entry_evicted_s(entry): when evidence last had to make room, monotonic seconds; 0 never; ENTRY_SURE_NEVER: a link was lost. */
+static inline uint32_t entry_evicted_s(const struct entry *entry)
+{
+    return entry->links.owners;
+}
 
 struct ledger;
 
@@ -103,6 +115,15 @@ void ledger_spawned(struct ledger *ledger, const struct birth *birth);
 /** ledger_exit(ledger, pid): takes the entry of ${pid} out and hands it to the caller; NULL when there is none. */
 struct entry *ledger_exit(struct ledger *ledger, term_word pid);
 
+/**
+ * ledger_exit_normal(ledger, pid, entry): ${pid} has exited with `normal`. Where that is all there is to it, its entry goes, it is
+ * counted and remembered, and the answer is true. Else nothing is counted, and ${entry} is what ledger_exit would give.
+ */
+bool ledger_exit_normal(struct ledger *ledger, term_word pid, struct entry **entry);
+
+/** ledger_normal(ledger): how many exits ledger_exit_normal has counted since ledger_open. */
+uint64_t ledger_normal(const struct ledger *ledger);
+
 /** entry_free(entry): frees an entry that ledger_exit gave, with what it holds. NULL is a no-op. */
 void entry_free(struct entry *entry);
 
@@ -111,6 +132,12 @@ void ledger_link(struct ledger *ledger, term_word pid, term_word peer);
 
 /** ledger_unlink(ledger, pid, peer): ${pid} called unlink/1: a signal of ${peer} under way will be dropped. */
 void ledger_unlink(struct ledger *ledger, term_word pid, term_word peer);
+
+/**
+ * ledger_link_dropped(ledger, pid, peer): as ledger_link_gone of a peer without a record; returns false where there is evidence
+ * of its death on ${pid}: then ledger_link_gone is still to be called.
+ */
+bool ledger_link_dropped(struct ledger *ledger, term_word pid, term_word peer);
 
 /**
  * ledger_link_gone(ledger, pid, peer, now_ns, dead): ${pid} survived the end of its link to ${peer}: the peer
@@ -207,6 +234,9 @@ void ledger_drop(struct ledger *ledger, term_word pid);
  * ${room} of them, in no order. ${count} is how many.
  */
 void ledger_members(struct ledger *ledger, size_t shard, term_word *words, size_t room, size_t *count);
+
+/** ledger_prefetch(ledger, pid): something will be asked or told of ${pid} in a moment. */
+void ledger_prefetch(const struct ledger *ledger, term_word pid);
 
 /** ledger_count(ledger): live processes; ports do not count. */
 uint64_t ledger_count(const struct ledger *ledger);

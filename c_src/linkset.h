@@ -1,9 +1,10 @@
 /*
  * The set of a process's links: words of local pids and ports.
  *
- * Two members stand in the set itself; more go to a trie over the hash of the word, whose branches have
- * 16 children and whose leaves hold up to 8 words. So no operation touches more than a few nodes, also
- * with a million members: there is no moment at which everything is rehashed inside a scheduler.
+ * Two members stand in the set itself; up to 64 in an array; more in buckets of up to 32, found by the first bits of the
+ * word's hash. A full bucket parts in two, and where that takes one bit more than the directory of buckets has, the
+ * directory doubles: a copy of pointers (a million links: 2^17 of them, some 100 microseconds). So no operation touches more
+ * than one bucket, also with a million members, and there is no moment at which all are hashed anew inside a scheduler.
  *
  * Not locked: the caller holds the lock of the ledger's shard.
  */
@@ -16,14 +17,17 @@
 #include "word.h"
 
 #define LINKSET_INLINE 2
+#define LINKSET_ARRAY_MAX 64
 
 struct linkset {
-    uint32_t count;
     union {
-        term_word members[LINKSET_INLINE]; /* while there is no trie, packed to the front */
-        struct linkset_node *root;
+        term_word members[LINKSET_INLINE]; /* packed to the front */
+        struct linkset_array *array;
+        struct linkset_table *table;
     } of;
-    bool is_trie; /* once a trie, a set stays one */
+    uint32_t count : 30;
+    uint32_t kind : 2; /* which of them; 0, as in a set of zeros, is the first */
+    uint32_t owners;   /* whoever has the set may keep here what else would be padding: it is not looked at */
 };
 
 /** linkset_add(set, word): adds ${word}. Returns 1 when added, 0 when it was there, -1 without memory. */
@@ -40,6 +44,9 @@ bool linkset_contains(const struct linkset *set, term_word word);
  * Returns how many it wrote.
  */
 size_t linkset_list(const struct linkset *set, term_word *words, size_t room);
+
+/** linkset_take(set): what ${set} holds; it is empty then. */
+struct linkset linkset_take(struct linkset *set);
 
 /** linkset_clear(set): empties ${set} and frees what it holds; takes time in proportion to its count. */
 void linkset_clear(struct linkset *set);

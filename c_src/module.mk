@@ -7,8 +7,8 @@ ERLANG_ROOT = $(eval ERLANG_ROOT := $$(shell erl -noshell -eval 'io:put_chars(co
 NIF_CFLAGS = $(BASE_CFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -Ic_src -isystem $(ERLANG_ROOT)/usr/include
 
 # Those that need no VM: the C tests link them with an allocator and names of their own.
-PURE_SOURCES := $(addprefix c_src/,act.c attribution.c bystanders.c cbor.c detail.c gap.c intern.c journal.c ledger.c linkset.c \
-	purge.c reason.c record.c remote.c scope.c sites.c stops.c supervision.c text.c uplink.c wide.c)
+PURE_SOURCES := $(addprefix c_src/,act.c attribution.c bystanders.c cbor.c detail.c flat.c gap.c intern.c journal.c ledger.c \
+	linkset.c lock.c purge.c reason.c record.c record_encode.c remote.c scope.c sites.c stops.c supervision.c text.c uplink.c wide.c)
 
 $(OBJ)/nif/%.o: c_src/%.c $(wildcard c_src/*.h) $(wildcard common/*.h) c_src/module.mk Makefile | deps
 	@mkdir -p $(@D)

@@ -19,6 +19,7 @@
 #include "term.h"
 #include "terms.h"
 #include "tracer.h"
+#include "unaligned.h"
 #include "wire.h"
 
 struct coroner_atoms atoms;
@@ -30,6 +31,7 @@ static uint32_t instances;
 static const char this_code;
 
 #define LINKS_AT_ONCE 64
+#define LINGER_MS 2 /* a storm's records are fetched 500 times a second, and those who die wake nobody */
 #define RECENT_MAX 1000
 #define TEXT_ROOM 256
 
@@ -40,11 +42,23 @@ static void make_atoms(ErlNifEnv *env)
 #undef X
 }
 
-static int enter_library(ErlNifEnv *env)
+/* Whether the VM's words look as word.h has them; `env` is that of the process which loads the module. */
+static bool has_known_words(ErlNifEnv *env)
+{
+    ErlNifPid self;
+
+    return enif_self(env, &self) != NULL && word_is_pid(self.pid) && !word_is_pid(atoms.ok) &&
+           !word_is_pid(enif_make_int(env, 3)) && word_is_small(enif_make_int(env, -7)) &&
+           word_small(enif_make_int(env, -7)) == -7 && !word_is_small(atoms.ok) && !word_is_small(self.pid) &&
+           word_is_atom(atoms.ok) && !word_is_atom(self.pid) && !word_is_atom(enif_make_list(env, 0));
+}
+
+static int enter_library(ErlNifEnv *env, ERL_NIF_TERM info)
 {
     if (instances == 0) {
+        (void)unaligned_learn(env, info); /* status() tells */
         make_atoms(env);
-        if (term_load(env) != 0)
+        if (!has_known_words(env) || term_load(env) != 0)
             return -1;
     }
     instances++;
@@ -148,8 +162,7 @@ static void hear_of_halt(ErlNifEnv *env)
 
 static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM info)
 {
-    (void)info;
-    if (enter_library(env) != 0)
+    if (enter_library(env, info) != 0)
         return 1;
     if ((*priv_data = coroner_new()) == NULL) {
         leave_library();
@@ -159,11 +172,17 @@ static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM info)
     return 0;
 }
 
+/* Exits that were only counted: source normal. */
+static uint64_t normal_exits(struct coroner *coroner)
+{
+    return atomic_load_explicit(&coroner->normal, memory_order_relaxed) + ledger_normal(coroner->ledger);
+}
+
 static void read_counters(void *cookie, uint64_t *normal, uint64_t *unrecorded)
 {
     struct coroner *coroner = cookie;
 
-    *normal = atomic_load_explicit(&coroner->normal, memory_order_relaxed);
+    *normal = normal_exits(coroner);
     *unrecorded = atomic_load_explicit(&coroner->unrecorded, memory_order_relaxed) +
                   atomic_load_explicit(&coroner->without_memory, memory_order_relaxed);
 }
@@ -211,10 +230,9 @@ static int upgrade(ErlNifEnv *env, void **priv_data, void **old_priv_data, ERL_N
 {
     struct coroner *coroner = *old_priv_data;
 
-    (void)info;
     if (coroner == NULL || coroner->abi != CORONER_ABI)
         return 1;
-    if (enter_library(env) != 0)
+    if (enter_library(env, info) != 0)
         return 2;
     if (coroner->code != &this_code && take_over(coroner) != 0) {
         leave_library();
@@ -326,6 +344,7 @@ static ERL_NIF_TERM start_locked(ErlNifEnv *env, struct coroner *coroner,
     for (size_t i = 0; i < CORONER_SOURCE_COUNT; i++)
         atomic_store(&coroner->by_source[i], 0);
     settings->incarnation = coroner->incarnation;
+    settings->linger_ms = LINGER_MS;
     settings->intern = coroner->intern;
     settings->journal = coroner->journal;
     settings->calls = uplink_calls;
@@ -897,9 +916,10 @@ static ERL_NIF_TERM nif_status(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
         pair(env, "acknowledged", enif_make_uint64(env, counts.acknowledged)),
         pair(env, "lost", enif_make_uint64(env, counts.lost)),
         pair(env, "bytes", enif_make_uint64(env, counts.bytes)),
-        pair(env, "normal", enif_make_uint64(env, atomic_load(&coroner->normal))),
+        pair(env, "normal", enif_make_uint64(env, normal_exits(coroner))),
         pair(env, "unrecorded", enif_make_uint64(env, atomic_load(&coroner->unrecorded))),
         pair(env, "without_memory", enif_make_uint64(env, atomic_load(&coroner->without_memory))),
+        pair(env, "unaligned_known", unaligned_is_known() ? atoms.true_ : atoms.false_),
         pair(env, "encode_failures", enif_make_uint64(env, uplink.encode_failures)),
         pair(env, "by_source", sources),
         pair(env, "connected", uplink.connected ? atoms.true_ : atoms.false_),

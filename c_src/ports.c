@@ -49,7 +49,7 @@ void on_port_event(struct coroner *coroner, ErlNifEnv *env, const ERL_NIF_TERM a
         struct birth birth = {.pid = port, .flags = ENTRY_PORT, .time_ns = monotonic_ns()};
 
         birth.parent = is_local_pid(env, term) ? term : NO_WORD;
-        if (enif_get_map_value(env, argv[4], atoms.extra, &title) && enif_is_atom(env, title))
+        if (enif_get_map_value(env, argv[4], atoms.extra, &title) && word_is_atom(title))
             birth.name = title;
         ledger_spawned(coroner->ledger, &birth);
     } else if (tag == atoms.closed) {

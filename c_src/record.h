@@ -80,8 +80,10 @@ struct record {
     bool age_known;
 
     struct fingerprint print;
-    struct text *reason; /* NULL without memory */
-    struct text *stack;  /* may be NULL */
+    struct text *reason;   /* text, or a term's bytes; NULL without memory, or where it is an atom: */
+    term_word reason_atom; /* else NO_WORD */
+    struct text *stack;    /* likewise; may be NULL */
+    bool stack_in_reason;  /* it is the second element of the reason, which is all there */
 
     struct who via;       /* whose exit came over the link; pid NO_WORD when none did */
     struct act *act;      /* who did it; may be NULL */

@@ -1,18 +1,26 @@
-#include <stdio.h>
 #include <string.h>
 
 #include "atoms.h"
+#include "flat.h"
 #include "term.h"
+#include "terms.h"
+#include "unaligned.h"
 
 /*
  * Budgets. 200 nodes are 5 to 10 microseconds; what a person reads of a reason is in the first few.
  * A map costs its iterator, so few pairs of a map are looked at.
  */
 #define NODES_MAX 200
-#define DEPTH_MAX 24
+#define DEPTH_MAX FLAT_DEPTH_MAX
 #define BINARY_BYTES 256
 #define STRING_MAX 256
+#define CELLS_MAX 2048 /* of lists, for whether they are strings: what is no string is looked at twice */
 #define SAFE_BIGNUM_BYTES 250
+#define PRINTED_MAX 640    /* bytes of what the VM prints: a bignum of that many bytes has 603 digits */
+#define STACK_TEXT_MAX 2048 /* bytes of a stack trace as text */
+#define ITEM_MAX 15        /* bytes of an item without its content: a binary's tag and two numbers, a tail, an end */
+
+_Static_assert(NODES_MAX * ITEM_MAX + STACK_TEXT_MAX <= FLAT_MAX, "whatever a term is, its bytes have room");
 
 /* Numbers between these are looked at; beyond, a bignum is only called one. Read by any thread, written in load(). */
 static ErlNifEnv *limits_env;
@@ -132,24 +140,6 @@ static enum step walk_next(ErlNifEnv *env, struct walk *walk, ERL_NIF_TERM *term
     return STEP_END;
 }
 
-static void mix(uint64_t *hash, uint64_t value)
-{
-    *hash = word_hash(*hash ^ value) + UINT64_C(0x9e3779b97f4a7c15);
-}
-
-static void mix_bytes(uint64_t *hash, const unsigned char *bytes, size_t length)
-{
-    uint64_t part;
-
-    for (; length >= 8; bytes += 8, length -= 8) {
-        memcpy(&part, bytes, 8);
-        mix(hash, part);
-    }
-    part = 0;
-    memcpy(&part, bytes, length);
-    mix(hash, part ^ (uint64_t)length << 56);
-}
-
 /* Pushes a container. Returns false where the stack is full. */
 static bool push(struct walk *walk, struct visit **visit)
 {
@@ -160,125 +150,330 @@ static bool push(struct walk *walk, struct visit **visit)
     return true;
 }
 
-/* Mixes one term, pushing it when it is a container. Returns whether all of it has been, or will be, seen. */
-static bool fingerprint_one(ErlNifEnv *env, struct walk *walk, ERL_NIF_TERM term, uint64_t *hash)
+/*
+ * A binary's bytes, or as many of its first as are looked at, and its size. False when it is none of whole bytes. Of one that
+ * begins inside a byte only those are copied: the part of it is a term in the callback's environment, which goes with that.
+ */
+static bool inspect(ErlNifEnv *env, ERL_NIF_TERM term, ErlNifBinary *binary, size_t *size)
+{
+    if (unaligned_size(term, size) && *size > BINARY_BYTES) {
+        if (!enif_is_binary(env, term))
+            return false;
+        term = enif_make_sub_binary(env, term, 0, BINARY_BYTES);
+        return enif_inspect_binary(env, term, binary);
+    }
+    if (!enif_inspect_binary(env, term, binary))
+        return false;
+    *size = binary->size;
+    return true;
+}
+
+/* Bytes being made of a term. */
+struct flattening {
+    struct term_bytes *to;
+    size_t text;     /* what they take as text, at least */
+    size_t text_max; /* there it ends: nobody would see the rest */
+    unsigned cells;  /* of lists, looked at for whether they are strings */
+};
+
+/* There is room: NODES_MAX items of at most ITEM_MAX bytes besides the bytes of strings and binaries, which `text` bounds. */
+static void put_tag(struct flattening *flattening, enum flat_tag tag)
+{
+    flattening->to->bytes[flattening->to->length++] = (uint8_t)tag;
+}
+
+static void put_number(struct flattening *flattening, uint64_t number)
+{
+    struct term_bytes *to = flattening->to;
+
+    to->length += flat_put_number(to->bytes + to->length, number);
+}
+
+static void put_tagged(struct flattening *flattening, enum flat_tag tag, uint64_t number)
+{
+    put_tag(flattening, tag);
+    put_number(flattening, number);
+    flattening->text++;
+}
+
+static void put_bytes(struct flattening *flattening, const void *bytes, size_t length)
+{
+    struct term_bytes *to = flattening->to;
+
+    memcpy(to->bytes + to->length, bytes, length);
+    to->length += length;
+    flattening->text += length;
+}
+
+/* As many of the bytes as there is still a use for. */
+static size_t useful(const struct flattening *flattening, size_t length)
+{
+    size_t most = flattening->text_max - flattening->text;
+
+    return length < most ? length : most;
+}
+
+static void put_printed(struct flattening *flattening, ErlNifEnv *env, ERL_NIF_TERM term)
+{
+    char printed[PRINTED_MAX];
+    size_t length;
+
+    (void)env;
+    (void)enif_snprintf(printed, sizeof(printed), "%T", term);
+    length = useful(flattening, strlen(printed));
+    put_tagged(flattening, FLAT_PRINTED, length);
+    put_bytes(flattening, printed, length);
+}
+
+/* A character as ~p takes it for one, as UTF-8 in `bytes`. Returns its length there, 0 when it is none. */
+static unsigned put_point(ERL_NIF_TERM term, uint8_t bytes[4])
+{
+    int64_t point = word_small(term);
+
+    if (!word_is_small(term))
+        return 0;
+    if ((point >= 32 && point < 127) || point == '\n' || point == '\t' || point == '\r') {
+        bytes[0] = (uint8_t)point;
+        return 1;
+    }
+    if (point < 160 || point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff))
+        return 0;
+    if (point < 0x800) {
+        bytes[0] = (uint8_t)(0xc0 | point >> 6);
+        bytes[1] = (uint8_t)(0x80 | (point & 0x3f));
+        return 2;
+    }
+    if (point < 0x10000) {
+        bytes[0] = (uint8_t)(0xe0 | point >> 12);
+        bytes[1] = (uint8_t)(0x80 | (point >> 6 & 0x3f));
+        bytes[2] = (uint8_t)(0x80 | (point & 0x3f));
+        return 3;
+    }
+    bytes[0] = (uint8_t)(0xf0 | point >> 18);
+    bytes[1] = (uint8_t)(0x80 | (point >> 12 & 0x3f));
+    bytes[2] = (uint8_t)(0x80 | (point >> 6 & 0x3f));
+    bytes[3] = (uint8_t)(0x80 | (point & 0x3f));
+    return 4;
+}
+
+/* Puts `list` as a string, if it is one to its end or for as far as we look. */
+static bool put_string(struct flattening *flattening, ErlNifEnv *env, ERL_NIF_TERM list)
+{
+    uint8_t bytes[4 * STRING_MAX];
+    unsigned count = 0, wide;
+    size_t length = 0;
+    ERL_NIF_TERM head;
+
+    while (count < STRING_MAX && flattening->cells < CELLS_MAX &&
+           enif_get_list_cell(env, list, &head, &list)) {
+        flattening->cells++;
+        if ((wide = put_point(head, bytes + length)) == 0)
+            return false;
+        length += wide;
+        count++;
+    }
+    if (count < STRING_MAX && !enif_is_empty_list(env, list))
+        return false;
+    if (count == STRING_MAX || useful(flattening, length) < length) {
+        size_t most = useful(flattening, length);
+
+        while (most < length && most > 0 && (bytes[most] & 0xc0) == 0x80)
+            most--;
+        length = most;
+        flattening->to->whole = false;
+        put_tagged(flattening, FLAT_STRING_CUT, length);
+    } else {
+        put_tagged(flattening, FLAT_STRING, length);
+    }
+    put_bytes(flattening, bytes, length);
+    return true;
+}
+
+static void put_binary(struct flattening *flattening, ErlNifEnv *env, ERL_NIF_TERM term)
+{
+    ErlNifBinary binary;
+    size_t length, size;
+
+    if (!inspect(env, term, &binary, &size)) {
+        put_tag(flattening, FLAT_BITSTRING);
+        flattening->text++;
+        flattening->to->whole = false;
+        return;
+    }
+    length = size < BINARY_BYTES ? size : BINARY_BYTES;
+    length = useful(flattening, length);
+    put_tagged(flattening, FLAT_BINARY, size);
+    put_number(flattening, length);
+    put_bytes(flattening, binary.data, length);
+    if (length < size)
+        flattening->to->whole = false;
+}
+
+/* Puts a container's head and pushes it. */
+static void put_container(struct flattening *flattening, struct walk *walk, enum flat_tag tag,
+                          uint64_t count, struct visit **visit)
+{
+    if (!push(walk, visit)) {
+        put_tag(flattening, FLAT_DEEP);
+        flattening->to->whole = false;
+        *visit = NULL;
+        return;
+    }
+    put_tag(flattening, tag);
+    if (tag != FLAT_LIST)
+        put_number(flattening, count);
+    flattening->text++;
+}
+
+static void flatten_integer(struct flattening *flattening, ErlNifEnv *env, ERL_NIF_TERM term)
+{
+    ErlNifSInt64 small;
+
+    if (enif_get_int64(env, term, &small)) {
+        put_tagged(flattening, small < 0 ? FLAT_NEGATIVE : FLAT_UINT,
+                   small < 0 ? 0 - (uint64_t)small : (uint64_t)small);
+    } else if (is_small_bignum(term)) {
+        put_printed(flattening, env, term);
+    } else {
+        put_tag(flattening, FLAT_BIGNUM);
+        flattening->to->whole = false;
+    }
+}
+
+/* Puts one term, pushing it when it is a container whose parts are to come. */
+static void flatten_one(struct flattening *flattening, ErlNifEnv *env, struct walk *walk,
+                        ERL_NIF_TERM term)
 {
     struct visit *visit;
-    ErlNifSInt64 small;
     double number;
-    ErlNifBinary binary;
     size_t size;
-    char printed[300];
     int arity;
     const ERL_NIF_TERM *elements;
 
     switch (enif_term_type(env, term)) {
     case ERL_NIF_TERM_TYPE_ATOM:
-        mix(hash, term);
-        return true;
+        put_tagged(flattening, FLAT_ATOM, term);
+        return;
     case ERL_NIF_TERM_TYPE_INTEGER:
-        if (enif_get_int64(env, term, &small)) {
-            mix(hash, (uint64_t)small);
-            return true;
-        }
-        if (!is_small_bignum(term)) {
-            mix(hash, 3);
-            return false;
-        }
-        mix(hash, (uint64_t)enif_hash(ERL_NIF_INTERNAL_HASH, term, 0));
-        return true;
+        flatten_integer(flattening, env, term);
+        return;
     case ERL_NIF_TERM_TYPE_FLOAT:
-        if (enif_get_double(env, term, &number)) {
-            uint64_t bits;
-
-            memcpy(&bits, &number, sizeof(bits));
-            mix(hash, bits);
-        }
-        return true;
+        number = 0;
+        (void)enif_get_double(env, term, &number);
+        put_tag(flattening, FLAT_FLOAT);
+        memcpy(flattening->to->bytes + flattening->to->length, &number, sizeof(number));
+        flattening->to->length += sizeof(number);
+        flattening->text += 3;
+        return;
     case ERL_NIF_TERM_TYPE_PID:
     case ERL_NIF_TERM_TYPE_PORT:
+        /* Of this node, an immediate; else at most a few words. */
+        if (word_is_pid(term) || is_local_port(env, term))
+            put_tagged(flattening, FLAT_PID, term);
+        else
+            put_printed(flattening, env, term);
+        return;
     case ERL_NIF_TERM_TYPE_REFERENCE:
-        /* At most a few words each; the hash of a local one is that of its word. */
-        mix(hash, (uint64_t)enif_hash(ERL_NIF_INTERNAL_HASH, term, 1));
-        return true;
+        put_printed(flattening, env, term);
+        return;
     case ERL_NIF_TERM_TYPE_FUN:
         /* Its environment can be anything, so only module, index and the check sum are looked at. */
-        (void)enif_snprintf(printed, sizeof(printed), "%T", term);
-        mix_bytes(hash, (const unsigned char *)printed, strlen(printed));
-        return false;
+        put_printed(flattening, env, term);
+        flattening->to->whole = false;
+        return;
     case ERL_NIF_TERM_TYPE_BITSTRING:
-        if (!enif_inspect_binary(env, term, &binary)) {
-            mix(hash, 5);
-            return false;
-        }
-        size = binary.size < BINARY_BYTES ? binary.size : BINARY_BYTES;
-        mix(hash, binary.size);
-        mix_bytes(hash, binary.data, size);
-        return size == binary.size;
+        put_binary(flattening, env, term);
+        return;
     case ERL_NIF_TERM_TYPE_TUPLE:
         if (!enif_get_tuple(env, term, &arity, &elements))
-            return false;
-        mix(hash, (uint64_t)arity << 8 | 7);
-        if (!push(walk, &visit))
-            return false;
-        visit->kind = VISIT_TUPLE;
-        visit->left = arity;
-        visit->array = elements;
-        return true;
+            return;
+        put_container(flattening, walk, FLAT_TUPLE, (uint64_t)arity, &visit);
+        if (visit != NULL) {
+            visit->kind = VISIT_TUPLE;
+            visit->left = arity;
+            visit->array = elements;
+        }
+        return;
     case ERL_NIF_TERM_TYPE_LIST:
-        mix(hash, 11);
-        if (enif_is_empty_list(env, term))
-            return true;
-        if (!push(walk, &visit))
-            return false;
-        visit->kind = VISIT_LIST;
-        visit->tail = term;
-        return true;
+        if (enif_is_empty_list(env, term)) {
+            put_tag(flattening, FLAT_NIL);
+            flattening->text++;
+            return;
+        }
+        if (put_string(flattening, env, term))
+            return;
+        put_container(flattening, walk, FLAT_LIST, 0, &visit);
+        if (visit != NULL) {
+            visit->kind = VISIT_LIST;
+            visit->tail = term;
+        }
+        return;
     case ERL_NIF_TERM_TYPE_MAP:
         if (!enif_get_map_size(env, term, &size))
-            return false;
-        mix(hash, (uint64_t)size << 8 | 13);
-        if (!push(walk, &visit))
-            return false;
+            return;
+        put_container(flattening, walk, FLAT_MAP, size, &visit);
+        if (visit == NULL)
+            return;
+        visit->kind = VISIT_MAP_KEY;
         if (!enif_map_iterator_create(env, term, &visit->iterator, ERL_NIF_MAP_ITERATOR_FIRST)) {
             walk->depth--;
-            return false;
+            break; /* no memory: that many pairs are missing, so what is shown ends here */
         }
-        visit->kind = VISIT_MAP_KEY;
-        return true;
+        return;
     default:
-        mix(hash, 17);
-        return false;
+        break;
     }
+    put_tag(flattening, FLAT_OTHER);
+    flattening->text++;
+    flattening->to->whole = false;
+}
+
+static void flatten(ErlNifEnv *env, ERL_NIF_TERM term, size_t text_max, struct term_bytes *to)
+{
+    struct flattening flattening = {.to = to, .text_max = text_max};
+    struct walk walk;
+
+    to->length = 0;
+    to->whole = true;
+    walk.depth = 0;
+    for (walk.nodes = 0; walk.nodes < NODES_MAX && flattening.text < text_max; walk.nodes++) {
+        enum step step;
+
+        flatten_one(&flattening, env, &walk, term);
+        while ((step = walk_next(env, &walk, &term)) == STEP_CLOSED) {
+            if (walk.stack[walk.depth - 1].kind == VISIT_LIST)
+                put_tag(&flattening, FLAT_END);
+            walk_pop(env, &walk);
+        }
+        if (step == STEP_END)
+            return;
+        if (step == STEP_TAIL)
+            put_tag(&flattening, FLAT_TAIL);
+    }
+    walk_end(env, &walk);
+    to->whole = false;
+}
+
+void term_flatten(ErlNifEnv *env, ERL_NIF_TERM term, struct term_bytes *bytes)
+{
+    flatten(env, term, TERM_TEXT_MAX, bytes);
+}
+
+struct fingerprint term_print_of(ERL_NIF_TERM term, const struct term_bytes *bytes)
+{
+    if (bytes->length > 0 && bytes->bytes[0] == FLAT_ATOM)
+        return (struct fingerprint){.hash = term, .whole = true};
+    return (struct fingerprint){.hash = flat_hash(bytes->bytes, bytes->length), .whole = bytes->whole};
 }
 
 struct fingerprint term_fingerprint(ErlNifEnv *env, ERL_NIF_TERM term)
 {
-    struct fingerprint print = {.hash = 0, .whole = true};
-    struct walk walk;
+    struct term_bytes bytes;
 
-    if (enif_is_atom(env, term)) {
-        print.hash = term;
-        return print;
-    }
-    walk.depth = 0;
-    for (walk.nodes = 0; walk.nodes < NODES_MAX; walk.nodes++) {
-        enum step step;
-
-        if (!fingerprint_one(env, &walk, term, &print.hash))
-            print.whole = false;
-        while ((step = walk_next(env, &walk, &term)) == STEP_CLOSED) {
-            walk_pop(env, &walk);
-            mix(&print.hash, 19);
-        }
-        if (step == STEP_END)
-            return print;
-        if (step == STEP_TAIL)
-            mix(&print.hash, 23);
-    }
-    walk_end(env, &walk);
-    print.whole = false;
-    return print;
+    if (word_is_atom(term))
+        return (struct fingerprint){.hash = term, .whole = true};
+    term_flatten(env, term, &bytes);
+    return term_print_of(term, &bytes);
 }
 
 /* Whether `stack` begins like a stack trace: {Module, Function, Arity | Args, Location} or {Fun, Args, Location}. */
@@ -293,7 +488,7 @@ static bool is_stack(ErlNifEnv *env, ERL_NIF_TERM stack)
     if (!enif_get_tuple(env, head, &arity, &frame))
         return false;
     if (arity == 4)
-        return enif_is_atom(env, frame[0]) && enif_is_atom(env, frame[1]) &&
+        return word_is_atom(frame[0]) && word_is_atom(frame[1]) &&
                (enif_is_number(env, frame[2]) || enif_is_list(env, frame[2])) &&
                enif_is_list(env, frame[3]);
     return arity == 3 && enif_is_fun(env, frame[0]) && enif_is_list(env, frame[2]);
@@ -304,7 +499,7 @@ enum reason_shape term_reason_shape(ErlNifEnv *env, ERL_NIF_TERM reason)
     const ERL_NIF_TERM *pair, *inner;
     int arity;
 
-    if (enif_is_atom(env, reason)) {
+    if (word_is_atom(reason)) {
         if (reason == atoms.normal)
             return REASON_NORMAL;
         if (reason == atoms.shutdown)
@@ -451,235 +646,37 @@ static bool put_code_point(struct text_writer *writer, long point, char quote)
 
 bool term_chars(ErlNifEnv *env, ERL_NIF_TERM list, struct text_writer *writer)
 {
+    char plain[STRING_MAX];
+    size_t used = 0, size;
     ErlNifBinary binary;
     ERL_NIF_TERM head;
     long point;
 
-    if (enif_inspect_binary(env, list, &binary)) {
-        text_put_utf8(writer, binary.data, binary.size < STRING_MAX ? binary.size : STRING_MAX, '\0');
+    if (inspect(env, list, &binary, &size)) {
+        text_put_utf8(writer, binary.data, size < STRING_MAX ? size : STRING_MAX, '\0');
         return true;
     }
-    for (int i = 0; i < STRING_MAX && enif_get_list_cell(env, list, &head, &list); i++)
+    for (int i = 0; i < STRING_MAX && enif_get_list_cell(env, list, &head, &list); i++) {
+        if (word_is_small(head) && word_small(head) >= 0x20 && word_small(head) < 0x7f &&
+            used < sizeof(plain)) {
+            plain[used++] = (char)word_small(head);
+            continue;
+        }
+        text_put(writer, plain, used);
+        used = 0;
         if (!enif_get_long(env, head, &point) || !put_code_point(writer, point, '\0'))
             return false;
+    }
+    text_put(writer, plain, used);
     return true;
-}
-
-/* Whether `list` is a string as ~p takes it for one: printable characters to its end, or for as far as we look. */
-static bool is_string(ErlNifEnv *env, ERL_NIF_TERM list)
-{
-    ERL_NIF_TERM head;
-    long point;
-    int i;
-
-    for (i = 0; i < STRING_MAX && enif_get_list_cell(env, list, &head, &list); i++)
-        if (!enif_get_long(env, head, &point) ||
-            !((point >= 32 && point < 127) || (point >= 160 && point <= 0x10ffff &&
-                                                !(point >= 0xd800 && point <= 0xdfff)) ||
-              point == '\n' || point == '\t' || point == '\r'))
-            return false;
-    return i == STRING_MAX || enif_is_empty_list(env, list);
-}
-
-static void format_string(ErlNifEnv *env, ERL_NIF_TERM list, struct text_writer *writer)
-{
-    ERL_NIF_TERM head;
-    long point;
-    int i;
-
-    text_put_char(writer, '"');
-    for (i = 0; i < STRING_MAX && enif_get_list_cell(env, list, &head, &list); i++)
-        if (!enif_get_long(env, head, &point) || !put_code_point(writer, point, '"'))
-            break;
-    if (i == STRING_MAX)
-        writer->cut = true;
-    text_put_char(writer, '"');
-}
-
-static void format_binary(const ErlNifBinary *binary, struct text_writer *writer)
-{
-    size_t length = binary->size < BINARY_BYTES ? binary->size : BINARY_BYTES;
-    bool is_text = true, is_ascii = true;
-    size_t at = 0;
-
-    while (at < length && is_text) {
-        unsigned wide = text_utf8_length(binary->data + at, length - at);
-        unsigned char c = binary->data[at];
-
-        /* The end of what we look at may cut a character in two. */
-        if (wide == 0 && length < binary->size && length - at < 4) {
-            length = at;
-            break;
-        }
-        is_text = wide > 0 && (c >= 0x20 || c == '\n' || c == '\t' || c == '\r') && c != 0x7f &&
-                  !(wide == 2 && c == 0xc2 && binary->data[at + 1] < 0xa0);
-        is_ascii = is_ascii && wide == 1;
-        at += wide == 0 ? 1 : wide;
-    }
-    text_puts(writer, "<<");
-    if (is_text && length > 0) {
-        text_put_char(writer, '"');
-        text_put_utf8(writer, binary->data, length, '"');
-    } else {
-        for (at = 0; at < length && !writer->cut; at++) {
-            if (at > 0)
-                text_put_char(writer, ',');
-            text_put_uint(writer, binary->data[at]);
-        }
-    }
-    if (length < binary->size)
-        writer->cut = true;
-    if (is_text && length > 0)
-        text_puts(writer, is_ascii ? "\"" : "\"/utf8");
-    text_puts(writer, ">>");
-}
-
-static void format_float(double number, struct text_writer *writer)
-{
-    char digits[32], *exponent;
-
-    /* The shortest that reads back as the same number. */
-    for (int precision = 15; precision <= 17; precision++) {
-        double back;
-
-        (void)snprintf(digits, sizeof(digits), "%.*g", precision, number);
-        if (sscanf(digits, "%lf", &back) == 1 && back == number)
-            break;
-    }
-    /* Erlang wants a point before the exponent, and writes e100 where C has e+100. */
-    if ((exponent = strchr(digits, 'e')) != NULL)
-        *exponent++ = '\0';
-    text_puts(writer, digits);
-    if (strchr(digits, '.') == NULL)
-        text_puts(writer, ".0");
-    if (exponent == NULL)
-        return;
-    text_put_char(writer, 'e');
-    if (*exponent == '-')
-        text_put_char(writer, '-');
-    text_puts(writer, exponent + 1 + strspn(exponent + 1, "0"));
-}
-
-/* Writes one term, pushing it when it is a container whose parts are to come. */
-static void format_one(ErlNifEnv *env, struct walk *walk, ERL_NIF_TERM term,
-                       struct text_writer *writer)
-{
-    struct visit *visit;
-    ErlNifSInt64 small;
-    double number;
-    ErlNifBinary binary;
-    char printed[1100];
-    int arity;
-    const ERL_NIF_TERM *elements;
-
-    switch (enif_term_type(env, term)) {
-    case ERL_NIF_TERM_TYPE_ATOM:
-        name_atom(term, true, writer);
-        return;
-    case ERL_NIF_TERM_TYPE_INTEGER:
-        if (enif_get_int64(env, term, &small)) {
-            if (small < 0)
-                text_put_char(writer, '-');
-            text_put_uint(writer, small < 0 ? 0 - (uint64_t)small : (uint64_t)small);
-        } else if (is_small_bignum(term)) {
-            (void)enif_snprintf(printed, sizeof(printed), "%T", term);
-            text_puts(writer, printed);
-        } else {
-            text_puts(writer, "#Bignum");
-            writer->cut = true;
-        }
-        return;
-    case ERL_NIF_TERM_TYPE_FLOAT:
-        if (enif_get_double(env, term, &number))
-            format_float(number, writer);
-        return;
-    case ERL_NIF_TERM_TYPE_PID:
-    case ERL_NIF_TERM_TYPE_PORT:
-    case ERL_NIF_TERM_TYPE_REFERENCE:
-    case ERL_NIF_TERM_TYPE_FUN:
-        (void)enif_snprintf(printed, sizeof(printed), "%T", term);
-        text_put_utf8(writer, (const unsigned char *)printed, strlen(printed), '\0');
-        return;
-    case ERL_NIF_TERM_TYPE_BITSTRING:
-        if (enif_inspect_binary(env, term, &binary))
-            format_binary(&binary, writer);
-        else
-            text_puts(writer, "#Bitstring"); /* not whole bytes: erl_nif.h shows no way in */
-        return;
-    case ERL_NIF_TERM_TYPE_TUPLE:
-        if (!enif_get_tuple(env, term, &arity, &elements))
-            return;
-        if (!push(walk, &visit)) {
-            writer->cut = true;
-            return;
-        }
-        visit->kind = VISIT_TUPLE;
-        visit->left = arity;
-        visit->array = elements;
-        text_put_char(writer, '{');
-        return;
-    case ERL_NIF_TERM_TYPE_LIST:
-        if (enif_is_empty_list(env, term)) {
-            text_puts(writer, "[]");
-            return;
-        }
-        if (is_string(env, term)) {
-            format_string(env, term, writer);
-            return;
-        }
-        if (!push(walk, &visit)) {
-            writer->cut = true;
-            return;
-        }
-        visit->kind = VISIT_LIST;
-        visit->tail = term;
-        text_put_char(writer, '[');
-        return;
-    case ERL_NIF_TERM_TYPE_MAP:
-        if (!push(walk, &visit)) {
-            writer->cut = true;
-            return;
-        }
-        if (!enif_map_iterator_create(env, term, &visit->iterator, ERL_NIF_MAP_ITERATOR_FIRST)) {
-            walk->depth--;
-            return;
-        }
-        visit->kind = VISIT_MAP_KEY;
-        text_puts(writer, "#{");
-        return;
-    default:
-        text_puts(writer, "#Term"); /* a type that this VM has and we do not know */
-        return;
-    }
 }
 
 void term_format(ErlNifEnv *env, ERL_NIF_TERM term, struct text_writer *writer)
 {
-    struct walk walk;
+    struct term_bytes bytes;
 
-    walk.depth = 0;
-    for (walk.nodes = 0; walk.nodes < NODES_MAX && !writer->cut; walk.nodes++) {
-        struct visit *visit;
-        enum step step;
-
-        format_one(env, &walk, term, writer);
-        while ((step = walk_next(env, &walk, &term)) == STEP_CLOSED) {
-            text_put_char(writer, walk.stack[walk.depth - 1].kind == VISIT_LIST ? ']' : '}');
-            walk_pop(env, &walk);
-        }
-        if (step == STEP_END)
-            return;
-        visit = &walk.stack[walk.depth - 1];
-        if (step == STEP_TAIL)
-            text_put_char(writer, '|');
-        else if (visit->kind == VISIT_MAP_KEY) /* it was a value */
-            text_puts(writer, " => ");
-        else if (!visit->first)
-            text_put_char(writer, ',');
-        visit->first = false;
-    }
-    walk_end(env, &walk);
-    writer->cut = true;
+    term_flatten(env, term, &bytes);
+    flat_format(bytes.bytes, bytes.length, writer);
 }
 
 struct text *term_text(ErlNifEnv *env, ERL_NIF_TERM term)
@@ -695,82 +692,12 @@ struct text *term_text(ErlNifEnv *env, ERL_NIF_TERM term)
     return text_new(buffer, writer.used, writer.cut);
 }
 
-/* Appends the file and line of a frame's location, [{file, "f"}, {line, 1}], if it has them. */
-static void format_location(ErlNifEnv *env, ERL_NIF_TERM location, struct text_writer *writer)
+struct text *term_stack(ErlNifEnv *env, ERL_NIF_TERM stack)
 {
-    ERL_NIF_TERM head, file = 0;
-    const ERL_NIF_TERM *pair;
-    unsigned line = 0;
-    int arity;
+    struct term_bytes bytes;
 
-    for (int i = 0; i < 8 && enif_get_list_cell(env, location, &head, &location); i++) {
-        if (!enif_get_tuple(env, head, &arity, &pair) || arity != 2)
-            continue;
-        if (enif_is_list(env, pair[1]) && !enif_is_empty_list(env, pair[1]))
-            file = pair[1];
-        else
-            (void)enif_get_uint(env, pair[1], &line);
-    }
-    if (file == 0 || line == 0)
-        return;
-    text_puts(writer, " (");
-    (void)term_chars(env, file, writer);
-    text_put_char(writer, ':');
-    text_put_uint(writer, line);
-    text_put_char(writer, ')');
-}
-
-struct text *term_stack_text(ErlNifEnv *env, ERL_NIF_TERM stack)
-{
-    char buffer[2048];
-    struct text_writer writer = text_writer_on(buffer, sizeof(buffer));
-    ERL_NIF_TERM head;
-    size_t whole = 0; /* bytes of the lines that fitted whole */
-    bool truncated = false;
-
-    for (int frames = 0; enif_get_list_cell(env, stack, &head, &stack); frames++) {
-        const ERL_NIF_TERM *frame;
-        unsigned of_arity;
-        int arity;
-
-        if (frames == TERM_STACK_FRAMES) {
-            truncated = true;
-            break;
-        }
-        if (!enif_get_tuple(env, head, &arity, &frame) || arity < 3 || arity > 4)
-            break;
-        if (whole > 0)
-            text_put_char(&writer, '\n');
-        if (arity == 3) {
-            struct walk walk = {.depth = 0};
-
-            if (!enif_is_fun(env, frame[0]))
-                break; /* a list of anything, which somebody put where a stack could be */
-            format_one(env, &walk, frame[0], &writer);
-            walk_end(env, &walk);
-            format_location(env, frame[2], &writer);
-        } else {
-            if (!enif_is_atom(env, frame[0]) || !enif_is_atom(env, frame[1]))
-                break;
-            name_atom(frame[0], true, &writer);
-            text_put_char(&writer, ':');
-            name_atom(frame[1], true, &writer);
-            text_put_char(&writer, '/');
-            if (!enif_get_uint(env, frame[2], &of_arity)) {
-                /* The arguments themselves; a function has at most 255. */
-                ERL_NIF_TERM argument, rest = frame[2];
-
-                for (of_arity = 0; of_arity < 255 && enif_get_list_cell(env, rest, &argument, &rest);)
-                    of_arity++;
-            }
-            text_put_uint(&writer, of_arity);
-            format_location(env, frame[3], &writer);
-        }
-        if (writer.cut) {
-            truncated = true;
-            break;
-        }
-        whole = writer.used;
-    }
-    return whole == 0 ? NULL : text_new(buffer, whole, truncated);
+    if (!enif_is_list(env, stack) || enif_is_empty_list(env, stack))
+        return NULL;
+    flatten(env, stack, STACK_TEXT_MAX, &bytes);
+    return flat_new(bytes.bytes, bytes.length);
 }

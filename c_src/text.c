@@ -80,7 +80,21 @@ void text_put_utf8(struct text_writer *writer, const unsigned char *bytes, size_
 {
     for (size_t at = 0; at < length && !writer->cut;) {
         unsigned char c = bytes[at];
-        unsigned wide = text_utf8_length(bytes + at, length - at);
+        unsigned wide;
+        size_t plain = at;
+
+        while (plain < length && bytes[plain] >= 0x20 && bytes[plain] < 0x7f &&
+               (quote == '\0' || (bytes[plain] != '\\' && bytes[plain] != (unsigned char)quote)))
+            plain++;
+        if (plain > at) {
+            size_t fits = writer->room - writer->used - 1;
+
+            text_put(writer, (const char *)bytes + at, plain - at < fits ? plain - at : fits);
+            writer->cut = writer->cut || plain - at > fits;
+            at = plain;
+            continue;
+        }
+        wide = text_utf8_length(bytes + at, length - at);
         /* C1 controls (U+0080 .. U+009F) are control characters as well. */
         bool control = c < 0x20 || c == 0x7f || (wide == 2 && c == 0xc2 && bytes[at + 1] < 0xa0);
 
@@ -134,6 +148,7 @@ struct text *text_new(const char *bytes, size_t length, bool truncated)
     atomic_init(&text->holders, 1);
     text->length = (uint32_t)length;
     text->truncated = truncated;
+    text->is_flat = false;
     memcpy(text->bytes, bytes, length);
     text->bytes[length] = '\0';
     return text;

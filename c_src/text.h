@@ -55,6 +55,7 @@ struct text {
     atomic_uint holders;
     uint32_t length;
     bool truncated; /* it is the beginning of something longer */
+    bool is_flat;   /* no text yet, but a term's bytes: see flat.h */
     char bytes[];   /* NUL-terminated */
 };
 

@@ -41,10 +41,18 @@ ERL_NIF_TERM tracer_enabled(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 
 ERL_NIF_TERM tracer_enabled_procs(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
+    struct coroner *coroner;
+
     (void)argc;
     /* `spawned` of the child tells all that `spawn` of its parent does. */
-    if (argv[0] == atoms.spawn || !is_armed(coroner_of(env), argv[1]))
+    if (argv[0] == atoms.spawn)
         return atoms.discard;
+    coroner = coroner_of(env);
+    if (!is_armed(coroner, argv[1]))
+        return atoms.discard;
+    /* The VM makes the event's terms now: time for the memory to come. */
+    if (argv[0] == atoms.spawned || argv[0] == atoms.exit)
+        ledger_prefetch(coroner->ledger, argv[2]);
     return atoms.trace;
 }
 
@@ -66,24 +74,32 @@ ERL_NIF_TERM tracer_enabled_garbage_collection(ErlNifEnv *env, int argc, const E
 
 /* --- links -------------------------------------------------------------------------------------------- */
 
-/* The word under which a link to `peer` stands in a link set; NO_WORD for what cannot be linked to. */
-static term_word peer_word(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM peer)
+/* Kept apart: what it has on its stack is not to be paid for by every event. */
+static __attribute__((noinline)) term_word other_word(struct coroner *coroner, ErlNifEnv *env,
+                                                      ERL_NIF_TERM peer)
 {
     struct remote_pid remote;
 
-    if (is_local_pid(env, peer) || is_local_port(env, peer))
+    if (is_local_port(env, peer))
         return peer;
     return remote_pid_of(env, peer, &remote) ? remotes_enter(coroner->remotes, remote) : NO_WORD;
+}
+
+/* The word under which a link to `peer` stands in a link set; NO_WORD for what cannot be linked to. */
+static term_word peer_word(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM peer)
+{
+    return is_local_pid(env, peer) ? peer : other_word(coroner, env, peer);
 }
 
 static void on_link_gone(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, term_word peer)
 {
     struct record *dead = wide_find(coroner->wide, peer);
-    uint64_t now = monotonic_ns();
 
-    ledger_link_gone(coroner->ledger, pid, peer, now, dead);
+    /* Nearly always that is all: it unlinked, or ended with `normal`. */
+    if (dead != NULL || !ledger_link_dropped(coroner->ledger, pid, peer))
+        ledger_link_gone(coroner->ledger, pid, peer, monotonic_ns(), dead);
     if (dead == NULL && died_outside(coroner, env, peer))
-        on_outside_gone(coroner, pid, peer, now);
+        on_outside_gone(coroner, pid, peer, monotonic_ns());
     record_drop(dead);
 }
 
@@ -119,13 +135,15 @@ ERL_NIF_TERM tracer_trace(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     (void)argc;
     if (!is_armed(coroner, argv[1]))
         return atoms.ok;
-    if (argv[0] == atoms.call && argv[2] == atomic_load_explicit(&coroner->probing, memory_order_relaxed))
-        atomic_fetch_add_explicit(&coroner->probes_seen, 1, memory_order_relaxed);
-    else if (argv[0] == atoms.call)
-        on_call(coroner, env, argv);
-    else if (is_local_port(env, argv[2]))
-        on_port_event(coroner, env, argv);
-    else
+    if (argv[0] == atoms.call) {
+        if (argv[2] == atomic_load_explicit(&coroner->probing, memory_order_relaxed))
+            atomic_fetch_add_explicit(&coroner->probes_seen, 1, memory_order_relaxed);
+        else
+            on_call(coroner, env, argv);
+    } else if (is_local_pid(env, argv[2])) {
         on_process_event(coroner, env, argv);
+    } else if (is_local_port(env, argv[2])) {
+        on_port_event(coroner, env, argv);
+    }
     return atoms.ok;
 }

@@ -32,6 +32,7 @@ struct uplink_settings {
     const char *incarnation; /* 16 hex digits */
     const char *host;
     const char *otp;
+    unsigned linger_ms;      /* records that come so soon after others are sent only then, and wake nobody; 0: at once */
     const struct intern *intern;
     struct journal *journal;
     struct uplink_calls calls;

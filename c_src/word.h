@@ -7,11 +7,35 @@
 #ifndef CORONER_WORD_H
 #define CORONER_WORD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef uint64_t term_word;
 
 #define NO_WORD ((term_word)0) /* no immediate term is 0 */
+
+/** word_is_pid(word): whether it is a local pid: the low four bits tell (erl_term.h, OTP 25 .. 29). */
+static inline bool word_is_pid(term_word word)
+{
+    return (word & 15) == 3;
+}
+
+/** word_is_small(word), word_small(word): whether it is a small integer, and which (likewise). */
+static inline bool word_is_small(term_word word)
+{
+    return (word & 15) == 15;
+}
+
+static inline int64_t word_small(term_word word)
+{
+    return (int64_t)word >> 4;
+}
+
+/** word_is_atom(word): whether it is an atom (likewise, of six bits). */
+static inline bool word_is_atom(term_word word)
+{
+    return (word & 63) == 11;
+}
 
 /** word_hash(word): ${word} spread over 64 bits (the finaliser of MurmurHash3). */
 static inline uint64_t word_hash(term_word word)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Sees to it that the Debian packages a task needs are there.
 #
-#   scripts/deps.sh GROUP...      groups: build, test, matrix, demo, fuzz (each is one list below)
+#   scripts/deps.sh GROUP...      groups: build, test, matrix, demo, fuzz, bench (each is one list below)
 #
 # As root, what is missing is installed, and said. As another user, what is missing is named and the
 # exit code is 1. Everything is printed on stderr: stdout belongs to the caller.
@@ -12,14 +12,16 @@ test="erlang-eunit erlang-common-test erlang-tools erlang-proper libcmocka-dev v
 # The roots of other OTPs that test-matrix makes.
 matrix="debootstrap debian-archive-keyring util-linux"
 fuzz="clang libclang-rt-dev llvm libcmocka-dev libcbor-dev erlang-dev"
+# The proxy under a load (make bench); valgrind counts the instructions.
+bench="sysbench valgrind mariadb-server mariadb-client erlang-tools erlang-runtime-tools python3-minimal"
 demo="mariadb-server mariadb-client erlang-tools erlang-runtime-tools python3-minimal python3-jsonschema"
 
 wanted=()
 for group in "$@"; do
     case "$group" in
-    build | test | matrix | demo | fuzz) read -ra list <<<"${!group}" ;;
+    build | test | matrix | demo | fuzz | bench) read -ra list <<<"${!group}" ;;
     *)
-        echo "deps.sh: no group '$group'; there are: build test matrix demo fuzz" >&2
+        echo "deps.sh: no group '$group'; there are: build test matrix demo fuzz bench" >&2
         exit 64
         ;;
     esac

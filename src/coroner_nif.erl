@@ -24,7 +24,16 @@ load() ->
     erlang:load_nif(library(case code:where_is_file(?MODULE_STRING ".beam") of
                                 non_existing -> code:which(?MODULE);
                                 Beam -> Beam
-                            end), 0).
+                            end), unaligned(binary:copy(<<"coroner ">>, 64))).
+
+%% Binaries that begin inside a byte, with the bit, their bytes, and one that begins with a byte: from them the library
+%% learns how this VM keeps such ones (c_src/unaligned.h).
+unaligned(Bytes) ->
+    [{Bits, byte_size(Bytes) - 1, unaligned(Bits, byte_size(Bytes) - 1, Bytes)} || Bits <- lists:seq(0, 7)].
+
+unaligned(Bits, Size, Bytes) ->
+    <<_:Bits, Unaligned:Size/binary, _/bits>> = Bytes,
+    Unaligned.
 
 %% @doc The library without its ending: in the priv folder beside this module's ebin. A module that came
 %% over distribution has no place in the code path; then `coroner_attach' has put its folder into the

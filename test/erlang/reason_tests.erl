@@ -130,6 +130,21 @@ fingerprint_test_() ->
 
 %% Bounded means bounded: what the callback does with a reason of 100 MB is no more than with one of 10 KB. Time is
 %% too noisy to assert; the work shows in how much of the term is looked at.
+%% Whichever bit it begins with, a binary shows as its copy that begins with a byte; and how this VM keeps such ones is known, so
+%% that of a large one only the beginning is copied.
+unaligned_test_() ->
+    {setup, fun() -> ok = coroner:start(#{ingest => none}) end, fun(_) -> ok = coroner:stop() end,
+     fun() ->
+             ?assertMatch(#{unaligned_known := true}, coroner:status()),
+             Bytes = iolist_to_binary([<<(N * N):16>> || N <- lists:seq(1, 2000)]),
+             [begin
+                  <<_:Bits, Unaligned:Size/binary, _/bits>> = Bytes,
+                  Copy = list_to_binary(binary_to_list(Unaligned)),
+                  ?assertEqual(coroner_nif:format(Copy), coroner_nif:format(Unaligned)),
+                  ?assertEqual(coroner_nif:fingerprint(Copy), coroner_nif:fingerprint(Unaligned))
+              end || Bits <- lists:seq(0, 7), Size <- [0, 1, 63, 64, 65, 255, 256, 257, 1000, 3000]]
+     end}.
+
 format_is_bounded_test() ->
     Big = lists:duplicate(6_250_000, {some, "element"}),
     {Text, true} = coroner_nif:format(Big),

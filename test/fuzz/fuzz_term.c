@@ -8,6 +8,7 @@
 #include "alloc_libc.h"
 #include "atoms.h"
 #include "check.h"
+#include "flat.h"
 #include "term.h"
 #include "term_from.h"
 #include "terms.h"
@@ -146,19 +147,15 @@ static void check_text(ErlNifEnv *env, ERL_NIF_TERM term)
     text_drop(text);
 }
 
-static void check_stack_text(ErlNifEnv *env, ERL_NIF_TERM term)
+static void check_lines(const char *text, size_t length)
 {
     const char *line, *end;
-    struct text *text;
     unsigned lines = 1;
 
-    (void)shim_budget(CALLS_MAX);
-    text = term_stack_text(env, term);
-    (void)shim_budget(UINT64_MAX);
-    if (text == NULL)
+    must(strlen(text) == length);
+    if (length == 0)
         return;
-    must(text->length > 0 && strlen(text->bytes) == text->length);
-    for (line = text->bytes; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+    for (line = text; (end = strchr(line, '\n')) != NULL; line = end + 1) {
         must(end > line && is_clean_utf8(line, (size_t)(end - line)));
         must(strchr("{[<", *line) == NULL); /* it begins with an atom, or is a fun */
         lines++;
@@ -166,7 +163,50 @@ static void check_stack_text(ErlNifEnv *env, ERL_NIF_TERM term)
     must(*line != '\0' && is_clean_utf8(line, strlen(line)));
     must(strchr("{[<", *line) == NULL);
     must(lines <= TERM_STACK_FRAMES);
-    text_drop(text);
+}
+
+static void check_stack_text(ErlNifEnv *env, ERL_NIF_TERM term)
+{
+    char small[64], large[2048];
+    struct text_writer few = text_writer_on(small, sizeof(small)), many = text_writer_on(large, sizeof(large));
+    struct text *stack;
+
+    (void)shim_budget(CALLS_MAX);
+    stack = term_stack(env, term);
+    (void)shim_budget(UINT64_MAX);
+    if (stack == NULL)
+        return;
+    must(stack->is_flat);
+    flat_format_stack((const uint8_t *)stack->bytes, stack->length, false, &few);
+    check_lines(small, few.used);
+    flat_format_stack((const uint8_t *)stack->bytes, stack->length, false, &many);
+    check_lines(large, many.used);
+    must(few.used <= many.used && memcmp(small, large, few.used) == 0);
+    text_drop(stack);
+}
+
+/* The bytes of a term, read as a stack trace and as a reason that has one: nothing is read beyond them. */
+static void check_bytes(ErlNifEnv *env, ERL_NIF_TERM term)
+{
+    static struct term_bytes bytes;
+    char buffer[TERM_TEXT_MAX];
+    uint8_t *exact;
+
+    (void)shim_budget(CALLS_MAX);
+    term_flatten(env, term, &bytes);
+    (void)shim_budget(UINT64_MAX);
+    must(bytes.length > 0 && bytes.length <= FLAT_MAX);
+    reached(3000 + bytes.length / 32);
+    exact = malloc(bytes.length);
+    must(exact != NULL);
+    memcpy(exact, bytes.bytes, bytes.length);
+    for (int in_reason = 0; in_reason < 2; in_reason++) {
+        struct text_writer writer = text_writer_on(buffer, sizeof(buffer));
+
+        flat_format_stack(exact, bytes.length, in_reason, &writer);
+        check_lines(buffer, writer.used);
+    }
+    free(exact);
 }
 
 static void check_chars(ErlNifEnv *env, ERL_NIF_TERM term)
@@ -252,6 +292,7 @@ static void look_at(ErlNifEnv *env, ERL_NIF_TERM term)
 
     check_text(env, term);
     check_stack_text(env, term);
+    check_bytes(env, term);
     check_chars(env, term);
     check_remote_pid(env, term);
     check_alias(env, term);

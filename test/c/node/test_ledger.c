@@ -15,7 +15,7 @@ static struct ledger *open_ledger(void)
 
 static void born(struct ledger *ledger, term_word pid)
 {
-    ledger_spawned(ledger, &(struct birth){.pid = pid, .parent = fake_pid(0), .time_ns = 7});
+    ledger_spawned(ledger, &(struct birth){.pid = pid, .parent = fake_pid(0), .time_ns = 7000});
 }
 
 static bool is_linked(struct ledger *ledger, term_word pid, term_word peer)
@@ -87,7 +87,7 @@ static void a_life_from_birth_to_exit(void **state)
                                            .initial_call = 12,
                                            .flags = ENTRY_PROC_LIB,
                                            .ancestors = ancestors_new(words, 2),
-                                           .time_ns = 77});
+                                           .time_ns = 77000});
     assert_true(ledger_knows(ledger, pid));
     assert_int_equal(ledger_count(ledger), 1);
     ledger_name(ledger, pid, fake_atom("server"));
@@ -100,11 +100,11 @@ static void a_life_from_birth_to_exit(void **state)
     assert_int_equal(entry->pid, pid);
     assert_int_equal(entry->parent, fake_pid(9));
     assert_int_equal(entry->name, fake_atom("server"));
-    assert_int_equal(entry->begun_ns, 77);
+    assert_int_equal(entry->begun_us, 77);
     assert_int_equal(entry->of.ancestors->count, 2);
     assert_int_equal(entry->flags & (ENTRY_TRAPS | ENTRY_PROC_LIB), ENTRY_TRAPS | ENTRY_PROC_LIB);
     assert_int_equal(entry->flags & (ENTRY_SEEDED | ENTRY_UNSEEDED), 0);
-    assert_int_equal(entry->evicted_s, 0);
+    assert_int_equal(entry_evicted_s(entry), 0);
     entry_free(entry);
     entry_free(NULL);
 
@@ -253,14 +253,14 @@ static void the_oldest_evidence_makes_room_and_leaves_a_mark(void **state)
     for (uint64_t mark = 1; mark <= LEDGER_EVIDENCE; mark++)
         assert_true(leave(ledger, pid, EVIDENCE_SIGNAL, fake_pid(2), mark));
     entry = EXIT_WITH(ledger, pid, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1);
-    assert_int_equal(entry->evicted_s, 0);
+    assert_int_equal(entry_evicted_s(entry), 0);
     entry_free(entry);
 
     born(ledger, pid);
     for (uint64_t mark = 1; mark <= LEDGER_EVIDENCE + 3; mark++)
         assert_true(leave(ledger, pid, EVIDENCE_SIGNAL, fake_pid(2), mark));
     entry = EXIT_WITH(ledger, pid, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4);
-    assert_in_range(entry->evicted_s, LEDGER_EVIDENCE + 3, LEDGER_EVIDENCE + 4);
+    assert_in_range(entry_evicted_s(entry), LEDGER_EVIDENCE + 3, LEDGER_EVIDENCE + 4);
     entry_free(entry);
 
     /* A kill stays, however many others come between it and the end. */
@@ -298,7 +298,7 @@ static void the_oldest_evidence_makes_room_and_leaves_a_mark(void **state)
         leave(ledger, pid, EVIDENCE_SIGNAL, fake_pid(3), mark);
     ledger_link_gone(ledger, pid, fake_pid(2), S, NULL);
     entry = EXIT_WITH(ledger, pid, 1, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2);
-    assert_int_equal(entry->evicted_s, 0);
+    assert_int_equal(entry_evicted_s(entry), 0);
     entry_free(entry);
     ledger_free(ledger);
 }
@@ -317,7 +317,7 @@ static void of_its_own_words_the_last_counts(void **state)
     leave(ledger, pid, EVIDENCE_EXIT, pid, 4);
     leave(ledger, pid, EVIDENCE_LINKED, fake_pid(3), 5);
     entry = EXIT_WITH(ledger, pid, 5, 4, 2);
-    assert_int_equal(entry->evicted_s, 0);
+    assert_int_equal(entry_evicted_s(entry), 0);
     entry_free(entry);
     ledger_free(ledger);
 }
@@ -335,7 +335,7 @@ static void its_own_word_on_a_full_entry_makes_room(void **state)
         leave(ledger, pid, EVIDENCE_SIGNAL, fake_pid(2), mark);
     leave(ledger, pid, EVIDENCE_EXIT, pid, 17);
     entry = EXIT_WITH(ledger, pid, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2);
-    assert_int_not_equal(entry->evicted_s, 0);
+    assert_int_not_equal(entry_evicted_s(entry), 0);
     entry_free(entry);
 
     born(ledger, pid);
@@ -345,7 +345,7 @@ static void its_own_word_on_a_full_entry_makes_room(void **state)
     for (uint64_t mark = 18; mark <= 20; mark++)
         leave(ledger, pid, EVIDENCE_SIGNAL, fake_pid(2), mark);
     entry = EXIT_WITH(ledger, pid, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5);
-    assert_int_not_equal(entry->evicted_s, 0);
+    assert_int_not_equal(entry_evicted_s(entry), 0);
     entry_free(entry);
     ledger_free(ledger);
 }
@@ -378,9 +378,9 @@ static void evidence_is_bounded_in_any_order(void **state)
         assert_true(count <= LEDGER_EVIDENCE);
         assert_int_equal(entry->evidence_count, count);
         if (others + (own > 0) <= LEDGER_EVIDENCE)
-            assert_int_equal(entry->evicted_s, 0);
+            assert_int_equal(entry_evicted_s(entry), 0);
         if (others > LEDGER_EVIDENCE)
-            assert_int_not_equal(entry->evicted_s, 0);
+            assert_int_not_equal(entry_evicted_s(entry), 0);
         entry_free(entry);
         ledger_free(ledger);
     }
@@ -404,7 +404,7 @@ static void a_link_lost_for_want_of_memory_is_never_forgotten(void **state)
     for (uint64_t mark = 1; mark <= LEDGER_EVIDENCE + 1; mark++)
         leave(ledger, pid, EVIDENCE_SIGNAL, fake_pid(2), mark);
     entry = ledger_exit(ledger, pid);
-    assert_int_equal(entry->evicted_s, UINT32_MAX);
+    assert_int_equal(entry_evicted_s(entry), UINT32_MAX);
     entry_free(entry);
     ledger_free(ledger);
 }
@@ -512,7 +512,7 @@ static void a_snapshot_completes_an_entry(void **state)
     struct entry *entry;
 
     (void)state;
-    assert_true(ledger_expect(ledger, pid, 55));
+    assert_true(ledger_expect(ledger, pid, 55000));
     assert_false(ledger_expect(ledger, pid, 66));
     ledger_seed_links(ledger, pid, links, 2);
     ledger_seed_links(ledger, pid, links + 2, 1);
@@ -532,7 +532,7 @@ static void a_snapshot_completes_an_entry(void **state)
     assert_int_equal(entry->parent, fake_pid(9));
     assert_int_equal(entry->name, fake_atom("server"));
     assert_int_equal(entry->initial_call, 8);
-    assert_int_equal(entry->begun_ns, 55);
+    assert_int_equal(entry->begun_us, 55);
     assert_int_equal(entry->flags & ENTRY_UNSEEDED, 0);
     assert_int_equal(entry->flags & (ENTRY_SEEDED | ENTRY_TRAPS | ENTRY_PROC_LIB),
                      ENTRY_SEEDED | ENTRY_TRAPS | ENTRY_PROC_LIB);
@@ -554,7 +554,7 @@ static void a_snapshot_completes_an_entry(void **state)
     entry_free(entry);
 
     /* One that died before it could be looked at. */
-    assert_true(ledger_expect(ledger, pid, 55));
+    assert_true(ledger_expect(ledger, pid, 55000));
     ledger_unlink(ledger, pid, fake_pid(3));
     ledger_forget(ledger, pid);
     assert_false(ledger_knows(ledger, pid));
@@ -604,7 +604,7 @@ static void one_race(bool initially, unsigned changes, unsigned taken_at, unsign
     {
         struct entry *entry = ledger_exit(ledger, pid);
 
-        assert_int_equal(entry->evicted_s, 0);
+        assert_int_equal(entry_evicted_s(entry), 0);
         entry_free(entry);
     }
     ledger_free(ledger);
@@ -742,9 +742,9 @@ static bool live_without(uint64_t nth, bool and_all_after)
 
                 /* Where a link is missing the entry says that it is not whole. */
                 if (entry != NULL && entry->links.count != (i % 2 == 0 ? 6 : 12))
-                    assert_int_equal(entry->evicted_s, UINT32_MAX);
+                    assert_int_equal(entry_evicted_s(entry), UINT32_MAX);
                 if (entry != NULL && linkset_contains(&entry->links, fake_pid(502)))
-                    assert_int_equal(entry->evicted_s, UINT32_MAX);
+                    assert_int_equal(entry_evicted_s(entry), UINT32_MAX);
                 entry_free(entry);
             }
         }
@@ -788,9 +788,9 @@ static void a_renewed_entry_is_completed_again(void **state)
     ledger_trap(ledger, pid, true);
     assert_true(leave(ledger, pid, EVIDENCE_SIGNAL, fake_pid(9), 1));
 
-    ledger_renew(ledger, pid, 99);
+    ledger_renew(ledger, pid, 99000);
     assert_int_equal(link_count(ledger, pid), 0);
-    ledger_renew(ledger, pid, 99); /* and again, before there was a snapshot */
+    ledger_renew(ledger, pid, 99000); /* and again, before there was a snapshot */
     ledger_link(ledger, pid, old);
     ledger_unlink(ledger, pid, kept);
     ledger_seed_links(ledger, pid, shown, 2);
@@ -799,15 +799,15 @@ static void a_renewed_entry_is_completed_again(void **state)
     assert_false(is_linked(ledger, pid, kept));
     assert_true(is_linked(ledger, pid, fresh));
     entry = exit_with(ledger, pid, 1, (uint64_t[]){1});
-    assert_int_equal(entry->begun_ns, 7);
+    assert_int_equal(entry->begun_us, 7);
     assert_int_equal(entry->name, fake_atom("new"));
     assert_int_equal(entry->flags & (ENTRY_TRAPS | ENTRY_UNSEEDED | ENTRY_SEEDED), 0);
     entry_free(entry);
 
     /* One that was born unseen. */
-    ledger_renew(ledger, pid, 99);
+    ledger_renew(ledger, pid, 99000);
     entry = ledger_exit(ledger, pid);
-    assert_int_equal(entry->begun_ns, 99);
+    assert_int_equal(entry->begun_us, 99);
     assert_int_equal(entry->flags, ENTRY_UNSEEDED | ENTRY_SEEDED);
     entry_free(entry);
     ledger_free(ledger);

@@ -108,7 +108,7 @@ static void a_million_members_come_and_go(void **state)
     assert_int_equal(set.count, count);
     /* Costs no more than a hash table would. */
     held = linkset_bytes(&set);
-    assert_in_range(held, count * sizeof(term_word), 6 * count * sizeof(term_word));
+    assert_in_range(held, count * sizeof(term_word), 2 * count * sizeof(term_word));
     assert_int_equal(linkset_list(&set, listed, count), count);
     qsort(listed, count, sizeof(*listed), compare_words);
     assert_memory_equal(listed, words, count * sizeof(*words));
@@ -144,23 +144,38 @@ static term_word unhash(uint64_t hash)
     return hash;
 }
 
-/* Words that part only in the last four bits of their hashes need every level there is. */
-static void hashes_that_part_at_the_last_level(void **state)
+/* Words whose hashes have the first 48 bits in common: no directory parts them, and none is made to try. */
+static void hashes_that_do_not_part(void **state)
 {
     struct linkset set = {.count = 0};
-    uint64_t low = UINT64_C(0x0123456789abcdef);
+    uint64_t high = UINT64_C(0x0123456789ab) << 16;
 
     (void)state;
-    for (uint64_t i = 0; i < 16; i++) {
-        assert_int_equal(word_hash(unhash(low | i << 60)), low | i << 60);
-        assert_int_equal(linkset_add(&set, unhash(low | i << 60)), 1);
-        assert_int_equal(linkset_add(&set, unhash(low | i << 60)), 0);
+    for (uint64_t i = 0; i < 3000; i++) {
+        assert_int_equal(word_hash(unhash(high | i)), high | i);
+        assert_int_equal(linkset_add(&set, unhash(high | i)), 1);
+        assert_int_equal(linkset_add(&set, unhash(high | i)), 0);
     }
-    for (uint64_t i = 0; i < 16; i++)
-        assert_true(linkset_contains(&set, unhash(low | i << 60)));
-    for (uint64_t i = 0; i < 16; i++)
-        assert_true(linkset_remove(&set, unhash(low | i << 60)));
+    assert_in_range(linkset_bytes(&set), 3000 * sizeof(term_word), 2 * 3000 * sizeof(term_word));
+    for (uint64_t i = 0; i < 3000; i++)
+        assert_true(linkset_contains(&set, unhash(high | i)));
+    for (uint64_t i = 0; i < 3000; i++)
+        assert_true(linkset_remove(&set, unhash(high | i)));
     assert_int_equal(set.count, 0);
+    assert_int_equal(linkset_bytes(&set), 0);
+}
+
+/* Whatever it holds: at most 16 bytes a member, with what the allocator takes (8 bytes a block), and what stands in the set. */
+static void a_member_takes_16_bytes(void **state)
+{
+    struct linkset set = {.count = 0};
+
+    (void)state;
+    for (uint64_t i = 0; i < test_size(200000, 5000); i++) {
+        assert_int_equal(linkset_add(&set, fake_pid(i)), 1);
+        if (i < 2000 || i % 1000 == 0)
+            assert_in_range(linkset_bytes(&set) + (i < 2 ? 0 : i < 64 ? 8 : 8 * (2 + i / 32)), 0, 16 * (i + 1));
+    }
     linkset_clear(&set);
 }
 
@@ -203,8 +218,8 @@ static void without_memory_the_set_stays_whole(void **state)
     term_word words[FEW];
 
     (void)state;
-    for (uint64_t i = 0; i < FEW; i++) /* some of them share 20 bits, for deep branches */
-        words[i] = i % 2 == 0 ? fake_pid(i) : unhash(UINT64_C(0x12345) | (i + 1) << 32);
+    for (uint64_t i = 0; i < FEW; i++) /* some of them share 20 bits */
+        words[i] = i % 2 == 0 ? fake_pid(i) : unhash(UINT64_C(0x12345) << 44 | (i + 1));
     for (int for_good = 0; for_good < 2; for_good++) {
         uint64_t nth = 1;
 
@@ -217,13 +232,15 @@ static void without_memory_the_set_stays_whole(void **state)
             refused = few_steps(&set, words);
             failed = alloc_failed();
             alloc_fail_at(0, false);
-            assert_int_equal(refused, failed);
+            /* Where less room could not be made none is refused; where a bucket could not part two failed. */
+            assert_true(refused <= failed);
+            assert_true(for_good == 0 || failed == 0 || refused > 0);
             linkset_clear(&set);
             assert_int_equal(alloc_live(), live);
             if (failed == 0)
                 break;
         }
-        assert_true(nth > 40);
+        assert_true(nth > 10);
     }
 }
 
@@ -256,7 +273,8 @@ int main(void)
         TEST(empty_sets),
         TEST(random_operations_agree_with_a_model),
         TEST(a_million_members_come_and_go),
-        TEST(hashes_that_part_at_the_last_level),
+        TEST(hashes_that_do_not_part),
+        TEST(a_member_takes_16_bytes),
         TEST(without_memory_the_set_stays_whole),
     };
 

@@ -294,6 +294,8 @@ static void stop_at_gate(struct fixture *fixture)
 
     (void)idle();
     set_gate(fixture, true);
+    /* It counts once a second; be it that it waits for more records, or for nothing but to be woken. */
+    advance(1000);
     uplink_wake(fixture->uplink);
     pthread_mutex_lock(&fixture->gate);
     while (!fixture->at_gate)
@@ -943,6 +945,42 @@ static void counters_are_told_when_they_change_once_a_second(void **state)
     assert_int_equal(peer.unrecorded, 6);
     assert_int_equal(peer.made, 2);
     assert_int_equal(peer.lost, 0);
+}
+
+/* Records that come a moment after others wait for it to be over, and wake nobody. Nor does one that could not be sent. */
+static void those_that_follow_soon_wake_nobody(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer peer;
+    uint64_t polls;
+
+    fixture->settings.linger_ms = 2;
+    start(fixture);
+    polls = polls_so_far();
+    add(fixture, 1); /* there is no daemon yet */
+    assert_int_equal(polls_so_far(), polls);
+    open_daemon(fixture);
+    advance(1000);
+    peer = greet(fixture, 0, 1, 1);
+    read_record(&peer, 1, 0);
+    assert_int_equal(idle(), 2);
+    polls = polls_so_far();
+    add(fixture, 3);
+    assert_int_equal(polls_so_far(), polls);
+    assert_int_equal(idle(), 2);
+    assert_false(is_readable(peer.fd));
+    advance(2);
+    read_records(&peer, 2, 4);
+    assert_int_equal(idle(), 2);
+    acknowledge(&peer, 4);
+    advance(2);
+    (void)idle();
+    advance(2000); /* the counters */
+    assert_int_equal(idle(), -1);
+    /* By now it sleeps for good, and the next one wakes it. */
+    add(fixture, 1);
+    read_record(&peer, 5, 0);
+    hang_up(&peer);
 }
 
 /* --- connections that end
@@ -2066,6 +2104,7 @@ int main(void)
         UPLINK_TEST(acknowledgements_are_cumulative),
         UPLINK_TEST(an_acknowledgement_may_come_byte_by_byte_or_with_others),
         UPLINK_TEST(counters_are_told_when_they_change_once_a_second),
+        UPLINK_TEST(those_that_follow_soon_wake_nobody),
         UPLINK_TEST(what_was_under_way_is_sent_again),
         UPLINK_TEST(the_pause_before_connecting_again_doubles_up_to_a_second),
         UPLINK_TEST(a_daemon_that_greets_and_refuses_is_not_asked_all_the_time),
