@@ -1060,6 +1060,11 @@ static void test_times(void **state)
         check_times(reader, &part, 1000000, 1300000);
         check_times(reader, &part, 1250000, INT64_MAX);
         check_times(reader, &part, 1400000, 1500000);
+        for (int i = 0; i < 200; i++) {
+            int64_t since = 940000 + rand() % 360000;
+
+            check_times(reader, &part, since, since + rand() % 5000);
+        }
         if (turn > 0)
             break;
         /* It is closed, and gets its indexes. */
