@@ -591,7 +591,7 @@ static void test_expires_by_age(void **state)
 static void test_dropped_under_a_reader(void **state)
 {
     struct fixture *fixture = *state;
-    char why[STORE_WHY_SIZE], command[128];
+    char why[STORE_WHY_SIZE], command[256];
     struct store_reader *reader;
     struct seen seen = {.stop_after = 1};
     struct store_part part;
@@ -608,7 +608,8 @@ static void test_dropped_under_a_reader(void **state)
     limit(fixture, (struct store_settings){.segment_rows = 10, .max_bytes = 1});
     store_tend(fixture->store);
     assert_int_equal(numbers_of(fixture).segments, 1);
-    snprintf(command, sizeof(command), "ls -l /proc/%d/fd | grep -c '(deleted)'", (int)getpid());
+    snprintf(command, sizeof(command), "ls -l /proc/%d/fd | grep -c '%s.*(deleted)'", (int)getpid(),
+             fixture->folder);
     list = popen(command, "r");
     assert_int_equal(fscanf(list, "%d", &count), 1);
     pclose(list);
