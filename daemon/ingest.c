@@ -24,8 +24,8 @@
 /* Read and not yet committed: above the first number reading stops, below the second it goes on. */
 #define PENDING_HIGH ((size_t)4 << 20)
 #define PENDING_LOW ((size_t)1 << 20)
-#define TOTAL_HIGH ((size_t)64 << 20)
-#define TOTAL_LOW ((size_t)32 << 20)
+#define TOTAL_HIGH ((size_t)24 << 20)
+#define TOTAL_LOW ((size_t)12 << 20)
 
 struct connection {
     uv_pipe_t pipe;

@@ -592,7 +592,7 @@ static void test_expires_by_age(void **state)
 static void test_dropped_under_a_reader(void **state)
 {
     struct fixture *fixture = *state;
-    char why[STORE_WHY_SIZE], command[128];
+    char why[STORE_WHY_SIZE], command[256];
     struct store_reader *reader;
     struct seen seen = {.stop_after = 1};
     struct store_part part;
@@ -609,7 +609,8 @@ static void test_dropped_under_a_reader(void **state)
     limit(fixture, (struct store_settings){.segment_rows = 10, .max_bytes = 1});
     store_tend(fixture->store);
     assert_int_equal(numbers_of(fixture).segments, 1);
-    snprintf(command, sizeof(command), "ls -l /proc/%d/fd | grep -c '(deleted)'", (int)getpid());
+    snprintf(command, sizeof(command), "ls -l /proc/%d/fd | grep -c '%s.*(deleted)'", (int)getpid(),
+             fixture->folder);
     list = popen(command, "r");
     assert_int_equal(fscanf(list, "%d", &count), 1);
     pclose(list);
@@ -1061,6 +1062,11 @@ static void test_times(void **state)
         check_times(reader, &part, 1000000, 1300000);
         check_times(reader, &part, 1250000, INT64_MAX);
         check_times(reader, &part, 1400000, 1500000);
+        for (int i = 0; i < 200; i++) {
+            int64_t since = 940000 + rand() % 360000;
+
+            check_times(reader, &part, since, since + rand() % 5000);
+        }
         if (turn > 0)
             break;
         /* It is closed, and gets its indexes. */
