@@ -3,6 +3,7 @@
  * and writes them as JSON lines.
  */
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -452,6 +453,9 @@ int main(int argc, char **argv)
     /* A limit on file sizes is an error to handle, as a full disk is. */
     signal(SIGXFSZ, SIG_IGN);
     raise_descriptor_limit();
+    /* A heap for each thread would keep what each needed at its worst. */
+    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_MMAP_THRESHOLD, 256 * 1024);
 
     daemon = memory_zeroed(sizeof(*daemon));
     if (uv_loop_init(&daemon->loop) != 0) {

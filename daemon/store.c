@@ -173,6 +173,7 @@ int store_open_live(struct store *store, char *why)
         result = sqlite3_exec(store->database, sql, NULL, NULL, NULL);
     if (result == SQLITE_OK)
         result = prepare_all(store);
+    result = schema_result(store->database, result);
     if (result != SQLITE_OK) {
         schema_fail(why, "%s: %s", store->live->path, sqlite3_errmsg(store->database));
         store_close_live(store, false);
@@ -661,8 +662,7 @@ static int transact(struct store *store, struct change *changes, size_t count, c
         result = sqlite3_errcode(store->database);
         if (result == SQLITE_OK || result == SQLITE_DONE || result == SQLITE_ROW)
             result = SQLITE_ERROR;
-        if (sqlite3_system_errno(store->database) == ENOSPC && result == SQLITE_IOERR)
-            result = SQLITE_FULL;
+        result = schema_result(store->database, result);
         schema_fail(why, "%s: %s", store->live->path, sqlite3_errmsg(store->database));
         /* SQLite may have rolled back by itself, as it does when the disk is full. */
         if (!sqlite3_get_autocommit(store->database))
@@ -702,18 +702,21 @@ static bool replace_live(struct store *store, char *why)
     return true;
 }
 
+static int open_and_transact(struct store *store, struct change *changes, size_t count, char *why)
+{
+    int result = store->database != NULL ? SQLITE_OK : store_open_live(store, why);
+
+    return result == SQLITE_OK ? transact(store, changes, count, why) : result;
+}
+
 int store_apply(struct store *store, struct change *changes, size_t count, int64_t *head,
                 char why[STORE_WHY_SIZE])
 {
     bool replaced = false;
     int result;
 
-    if (store->database == NULL && store_open_live(store, why) != SQLITE_OK) {
-        set_failing(store, why);
-        return -1;
-    }
     store_tend(store);
-    while ((result = transact(store, changes, count, why)) != SQLITE_OK) {
+    while ((result = open_and_transact(store, changes, count, why)) != SQLITE_OK) {
         if (result == SQLITE_FULL) {
             pthread_mutex_lock(&store->shared.lock);
             store->shared.full_ns = timestamp_now();

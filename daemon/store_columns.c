@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "memory.h"
 #include "store_columns.h"
@@ -24,6 +25,8 @@ struct columns {
     uint16_t *hash[HASHED];
     _Atomic int64_t *min_ns; /* one a block */
     _Atomic int64_t *max_ns;
+    void *memory; /* all of these */
+    size_t size;
 };
 
 /* Never 0, which stands for "has none". */
@@ -45,15 +48,23 @@ struct columns *columns_new(int64_t first, size_t capacity)
 {
     struct columns *columns = memory_zeroed(sizeof(*columns));
     size_t blocks = capacity / COLUMNS_BLOCK + 1;
+    char *at;
 
     atomic_init(&columns->holds, 1);
     columns->first = first;
     columns->capacity = capacity;
-    /* Large pieces of zeroed memory take room only as they are used. */
+    columns->size = 2 * blocks * sizeof(int64_t) + HASHED * capacity * sizeof(uint16_t);
+    /* Pages of its own: they take room only as they are used, and all of it comes back. */
+    columns->memory =
+        mmap(NULL, columns->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (columns->memory == MAP_FAILED)
+        memory_check(NULL);
+    at = columns->memory;
+    columns->min_ns = (_Atomic int64_t *)(void *)at;
+    columns->max_ns = columns->min_ns + blocks;
+    at += 2 * blocks * sizeof(int64_t);
     for (size_t i = 0; i < HASHED; i++)
-        columns->hash[i] = memory_zeroed(capacity * sizeof(uint16_t));
-    columns->min_ns = memory_zeroed(blocks * sizeof(*columns->min_ns));
-    columns->max_ns = memory_zeroed(blocks * sizeof(*columns->max_ns));
+        columns->hash[i] = (uint16_t *)(void *)at + i * capacity;
     return columns;
 }
 
@@ -67,10 +78,7 @@ void columns_release(struct columns *columns)
 {
     if (columns == NULL || atomic_fetch_sub(&columns->holds, 1) > 1)
         return;
-    for (size_t i = 0; i < HASHED; i++)
-        free(columns->hash[i]);
-    free(columns->min_ns);
-    free(columns->max_ns);
+    munmap(columns->memory, columns->size);
     free(columns);
 }
 

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "log.h"
@@ -61,6 +62,30 @@ static bool is_gone(struct store_indexer *indexer, const struct segment *segment
     return gone;
 }
 
+/*
+ * It is not written to any more, so the log beside it can go, and then it can be read on a full
+ * disk, too. A reader that has it open keeps us from that; it reads as well with it.
+ */
+static void settle(struct store_indexer *indexer, struct segment *segment, sqlite3 *database)
+{
+    sqlite3_stmt *statement = NULL;
+    struct owed *held = NULL;
+
+    sqlite3_busy_timeout(database, 0);
+    sqlite3_exec(database, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL);
+    if (sqlite3_prepare_v2(database, "PRAGMA journal_mode=DELETE", -1, &statement, NULL) ==
+            SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW &&
+        strcmp((const char *)sqlite3_column_text(statement, 0), "delete") == 0) {
+        pthread_mutex_lock(&indexer->catalogue->lock);
+        held = segment->held;
+        segment->held = NULL;
+        pthread_mutex_unlock(&indexer->catalogue->lock);
+    }
+    sqlite3_finalize(statement);
+    free(held);
+}
+
 static int index_segment(struct store_indexer *indexer, struct segment *segment,
                          const struct columns *columns)
 {
@@ -78,15 +103,8 @@ static int index_segment(struct store_indexer *indexer, struct segment *segment,
                   sqlite3_errmsg(database));
     else if (result != SQLITE_OK && result != SQLITE_INTERRUPT && !is_gone(indexer, segment))
         log_warning("%s: cannot make its indexes yet: %s", segment->path, sqlite3_errmsg(database));
-    /*
-     * It is not written to any more, so the log beside it can go. A reader that has it open keeps
-     * us from that; it reads as well with it.
-     */
-    if (result == SQLITE_OK) {
-        sqlite3_busy_timeout(database, 0);
-        sqlite3_exec(database, "PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode=DELETE", NULL,
-                     NULL, NULL);
-    }
+    if (result == SQLITE_OK)
+        settle(indexer, segment, database);
     sqlite3_close(database);
     return result;
 }

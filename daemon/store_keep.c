@@ -137,6 +137,32 @@ static void forget_old_columns(struct store *store)
         catalogue_forget_columns(&store->catalogue, segment);
 }
 
+/* What of each incarnation is in the segment that `database` is. */
+static struct owed *count_held(struct store *store, const struct segment *segment,
+                               sqlite3 *database)
+{
+    static const char sql[] = "SELECT incarnation, here FROM incarnations WHERE here > 0";
+    struct owed *owed = memory_zeroed(sizeof(*owed));
+    sqlite3_stmt *statement = NULL;
+    int result = sqlite3_prepare_v2(database, sql, -1, &statement, NULL);
+
+    while (result == SQLITE_OK && (result = sqlite3_step(statement)) == SQLITE_ROW) {
+        owed = memory_resize(owed, sizeof(*owed) + (owed->count + 1) * sizeof(owed->held[0]));
+        snprintf(owed->held[owed->count].incarnation, HELLO_INCARNATION + 1, "%s",
+                 (const char *)sqlite3_column_text(statement, 0));
+        owed->held[owed->count].rows = sqlite3_column_int64(statement, 1);
+        owed->count++;
+        result = SQLITE_OK;
+    }
+    if (result != SQLITE_DONE)
+        store_degraded(store,
+                       "%s: its incarnations cannot be read, so its %" PRIu64
+                       " rows will not be counted as expired for each of them: %s",
+                       segment->path, segment_rows(segment), sqlite3_errmsg(database));
+    sqlite3_finalize(statement);
+    return owed;
+}
+
 int store_roll(struct store *store, char *why)
 {
     struct segment *old = store->live, *previous;
@@ -151,6 +177,7 @@ int store_roll(struct store *store, char *why)
     if (result != SQLITE_OK)
         return result;
     /* The new one is there: from here on everything goes into it, or nothing. */
+    old->held = count_held(store, old, store->database);
     store_close_live(store, false);
     store->live = store_new_live(store, store->next_row);
     old->bytes = segment_measure(old);
@@ -159,40 +186,30 @@ int store_roll(struct store *store, char *why)
     catalogue_add(&store->catalogue, store->live);
     forget_old_columns(store);
     store_indexer_wake(store->indexer);
-    return store_open_live(store, why);
+    /* If it cannot be opened now, whoever writes to it tries again. */
+    (void)store_open_live(store, why);
+    return SQLITE_OK;
 }
 
 /* ---- dropping ---- */
 
-/* What of each incarnation is in the segment. */
-static struct owed *count_held(struct store *store, struct segment *segment, const char *reason)
+static struct owed *owed_for(struct store *store, struct segment *segment, const char *reason)
 {
-    static const char sql[] = "SELECT incarnation, here FROM incarnations WHERE here > 0";
-    struct owed *owed = memory_zeroed(sizeof(*owed));
-    sqlite3_stmt *statement = NULL;
     sqlite3 *database;
-    int result = schema_connect(segment->path, SQLITE_OPEN_READONLY, &database);
+    struct owed *owed;
 
+    pthread_mutex_lock(&store->catalogue.lock);
+    owed = segment->held;
+    segment->held = NULL;
+    pthread_mutex_unlock(&store->catalogue.lock);
+    if (owed == NULL) {
+        schema_connect(segment->path, SQLITE_OPEN_READONLY, &database);
+        owed = count_held(store, segment, database);
+        sqlite3_close(database);
+    }
     owed->first = segment->first;
     owed->last = segment->last;
     owed->reason = reason;
-    if (result == SQLITE_OK)
-        result = sqlite3_prepare_v2(database, sql, -1, &statement, NULL);
-    while (result == SQLITE_OK && (result = sqlite3_step(statement)) == SQLITE_ROW) {
-        owed = memory_resize(owed, sizeof(*owed) + (owed->count + 1) * sizeof(owed->held[0]));
-        snprintf(owed->held[owed->count].incarnation, HELLO_INCARNATION + 1, "%s",
-                 (const char *)sqlite3_column_text(statement, 0));
-        owed->held[owed->count].rows = sqlite3_column_int64(statement, 1);
-        owed->count++;
-        result = SQLITE_OK;
-    }
-    if (result != SQLITE_DONE)
-        store_degraded(store,
-                       "%s: cannot be read while it is dropped, so its %" PRIu64
-                       " rows are not counted as expired for each node: %s",
-                       segment->path, segment_rows(segment), sqlite3_errmsg(database));
-    sqlite3_finalize(statement);
-    sqlite3_close(database);
     return owed;
 }
 
@@ -266,7 +283,7 @@ static void pay(struct store *store)
 {
     struct owed *owed;
 
-    while ((owed = store->owed) != NULL && count_dropped(store, owed)) {
+    while (store->database != NULL && (owed = store->owed) != NULL && count_dropped(store, owed)) {
         store->owed = owed->next;
         free(owed);
         store_read_totals(store);
@@ -286,7 +303,7 @@ bool store_drop_oldest(struct store *store, const char *reason)
     pthread_mutex_unlock(&store->catalogue.lock);
     if (segment == NULL)
         return false;
-    owed = count_held(store, segment, reason);
+    owed = owed_for(store, segment, reason);
     while (*last != NULL)
         last = &(*last)->next;
     *last = owed;

@@ -175,6 +175,22 @@ static struct opened *make_room(struct store_reader *reader)
     return oldest;
 }
 
+/* Where descriptors are scarce, what is open for later is given up for what is wanted now. */
+static int connect_reader(struct store_reader *reader, struct opened *opened)
+{
+    const char *path = opened->segment->path;
+    int result = schema_connect(path, SQLITE_OPEN_READONLY, &opened->database);
+
+    if (result != SQLITE_CANTOPEN)
+        return result;
+    for (size_t i = 0; i < OPEN_MAX; i++) {
+        if (&reader->open[i] != opened && reader->open[i].segment != NULL)
+            close_opened(reader, &reader->open[i]);
+    }
+    sqlite3_close(opened->database);
+    return schema_connect(path, SQLITE_OPEN_READONLY, &opened->database);
+}
+
 /* Open `segment`, whose reference is taken over. NULL on an error, said in why. */
 static struct opened *open_segment(struct store_reader *reader, struct segment *segment, char *why)
 {
@@ -189,7 +205,7 @@ static struct opened *open_segment(struct store_reader *reader, struct segment *
     } else {
         opened = make_room(reader);
         opened->segment = segment;
-        if (schema_connect(segment->path, SQLITE_OPEN_READONLY, &opened->database) != SQLITE_OK) {
+        if (connect_reader(reader, opened) != SQLITE_OK) {
             schema_fail(why, "%s: %s", segment->path, sqlite3_errmsg(opened->database));
             close_opened(reader, opened);
             return NULL;

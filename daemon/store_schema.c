@@ -143,6 +143,19 @@ bool schema_is_damage(int result)
     return result == SQLITE_CORRUPT || result == SQLITE_NOTADB;
 }
 
+int schema_result(sqlite3 *database, int result)
+{
+    int error = sqlite3_system_errno(database);
+
+    if (result == SQLITE_OK || database == NULL)
+        return result;
+    /* A segment of shared memory that does not fit does not leave an errno. */
+    if (error == ENOSPC || error == EDQUOT ||
+        sqlite3_extended_errcode(database) == SQLITE_IOERR_SHMSIZE)
+        return SQLITE_FULL;
+    return result;
+}
+
 static enum schema_kind kind_of(sqlite3 *database, int64_t *version, int *result)
 {
     int64_t number = 0;
@@ -279,6 +292,7 @@ int schema_begin_segment(const char *folder, int64_t first, const struct segment
     result = schema_connect(draft->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &database);
     if (result == SQLITE_OK)
         result = fill_segment(database, first, previous);
+    result = schema_result(database, result);
     if (result != SQLITE_OK)
         schema_fail(why, "%s: cannot begin a segment: %s", draft->path, sqlite3_errmsg(database));
     sqlite3_close(database);

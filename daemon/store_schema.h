@@ -64,6 +64,13 @@ enum schema_kind schema_look(const char *path, int64_t *version, char *why);
 bool schema_is_damage(int result);
 
 /*
+ * schema_result(database, result):
+ * Return SQLite's ${result} of an operation on ${database}, or SQLITE_FULL if it failed because the
+ * disk is full, whatever SQLite calls that.
+ */
+int schema_result(sqlite3 *database, int result);
+
+/*
  * schema_begin_segment(folder, first, previous, why):
  * Make the segment that begins with row ${first}, complete and on the disk or not there at all.
  * Incarnations, cursors and what there is in the store are taken over from ${previous}, which is

@@ -32,6 +32,7 @@ struct segment *segment_new(const char *folder, int64_t first)
 static void segment_free(struct segment *segment)
 {
     columns_release(segment->columns);
+    free(segment->held);
     free(segment->path);
     free(segment);
 }

@@ -1,11 +1,11 @@
 /*
  * A segment of the store as the process knows it, and the catalogue of all of them.
  *
- * The catalogue's lock is over its list, over `references`, `gone`, `columns` and `bytes` of each
- * segment, and is never held during I/O. `first`, `path` and `closed_ns` do not change once others
- * see the segment. `last` and the times grow under the writer's hand and are read by anybody:
- * `last` is stored (release) after the row is committed and in the columns, so whoever reads it
- * (acquire) finds the row in both.
+ * The catalogue's lock is over its list, over `references`, `gone`, `columns`, `held` and `bytes`
+ * of each segment, and is never held during I/O. `first`, `path` and `closed_ns` do not change once
+ * others see the segment. `last` and the times grow under the writer's hand and are read by
+ * anybody: `last` is stored (release) after the row is committed and in the columns, so whoever
+ * reads it (acquire) finds the row in both.
  */
 #ifndef CORONER_STORE_SEGMENT_H
 #define CORONER_STORE_SEGMENT_H
@@ -17,6 +17,8 @@
 #include <stdint.h>
 
 #include "store_columns.h"
+
+struct owed; /* store_internal.h */
 
 enum segment_state {
     SEGMENT_LIVE,
@@ -37,6 +39,8 @@ struct segment {
     unsigned references;
     bool gone; /* dropped: its file has no name any more */
     struct columns *columns;
+    struct owed
+        *held; /* what of each node is in it, while a full disk could keep us from reading it */
     uint64_t bytes; /* of its files, when they were last looked at */
 };
 

@@ -42,8 +42,12 @@ static void test_conditions(void **state)
          "[\"<0.1.0>\",\"<0.2.0>\"]"},
         {"{\"where\":{\"process.name\":null}}", " AND name IS NULL", NULL},
         {"{\"where\":{\"process.trap_exit\":true}}",
-         " AND json_extract(json, '$.process.trap_exit') = ?", "[true]"},
-        {"{\"where\":{\"node.os_pid\":12}}", " AND json_extract(json, '$.node.os_pid') = ?",
+         " AND json_extract((SELECT json FROM bodies WHERE bodies.row = exits.row),"
+         " '$.process.trap_exit') = ?",
+         "[true]"},
+        {"{\"where\":{\"node.os_pid\":12}}",
+         " AND json_extract((SELECT json FROM bodies WHERE bodies.row = exits.row),"
+         " '$.node.os_pid') = ?",
          "[12]"},
         /* A value is a value, never SQL. */
         {"{\"where\":{\"node\":\"' OR 1=1 --\"}}", " AND node = ?", "[\"' OR 1=1 --\"]"},

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -618,6 +619,41 @@ static void test_dropped_under_a_reader(void **state)
     store_reader_close(reader);
 }
 
+/* With few descriptors a reader goes through many segments all the same. */
+static void test_few_descriptors(void **state)
+{
+    struct fixture *fixture = *state;
+    char why[STORE_WHY_SIZE] = "";
+    struct store_reader *reader;
+    struct rlimit was, few;
+    struct store_part part;
+    int64_t row = 1;
+
+    limit(fixture, (struct store_settings){.segment_rows = 2});
+    apply(fixture, (struct change){.type = CHANGE_HELLO, .uid = 7});
+    add_records(fixture, 1, 41);
+    while (numbers_of(fixture).unindexed > 0)
+        sched_yield();
+    reader = store_reader_open(fixture->store, why);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    few = (struct rlimit){.rlim_cur = 20, .rlim_max = was.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    while (row <= 41 && store_reader_part(reader, row, false, &part, why) > 0) {
+        sqlite3_stmt *statement;
+
+        assert_int_equal(
+            sqlite3_prepare_v2(part.database, "SELECT count(*) FROM exits", -1, &statement, NULL),
+            SQLITE_OK);
+        assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+        sqlite3_finalize(statement);
+        row = part.last + 1;
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+    assert_string_equal(why, "");
+    assert_int_equal(row, 42);
+    store_reader_close(reader);
+}
+
 /* ---- a store that is not as it was left ---- */
 
 static void spoil(const char *path)
@@ -1024,6 +1060,11 @@ static void test_times(void **state)
         check_times(reader, &part, 1000000, 1300000);
         check_times(reader, &part, 1250000, INT64_MAX);
         check_times(reader, &part, 1400000, 1500000);
+        for (int i = 0; i < 200; i++) {
+            int64_t since = 940000 + rand() % 360000;
+
+            check_times(reader, &part, since, since + rand() % 5000);
+        }
         if (turn > 0)
             break;
         /* It is closed, and gets its indexes. */
@@ -1052,6 +1093,7 @@ int main(void)
         TEST(test_expires_by_size),
         TEST(test_expires_by_age),
         TEST(test_dropped_under_a_reader),
+        TEST(test_few_descriptors),
         TEST(test_damaged_segments),
         TEST(test_newer_version),
         TEST(test_takes_over_version_1),

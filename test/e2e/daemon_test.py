@@ -1339,6 +1339,193 @@ def test_path_that_is_no_utf8(s):
     daemon.stop()
 
 
+def limits(**values):
+    """Arguments that bound the store: max_bytes, max_age, segment_rows, segment_bytes, segment_age."""
+    names = {"max_bytes": "--store-max-bytes", "max_age": "--store-max-age"}
+    return [text for name, value in values.items()
+            for text in (names.get(name, "--" + name.replace("_", "-")), str(value))]
+
+
+def held(daemon):
+    """Rows that can be read and rows that were dropped, by each node."""
+    return {incarnation: (node["stored"] - node["expired"], node["expired"])
+            for incarnation, node in daemon.nodes().items()}
+
+
+@test
+def test_killed_between_segments(s):
+    """A new segment every 40 rows, and killed in the middle of it again and again: no row is lost, none is there twice,
+    and none of the counts is wrong."""
+    dice = random.Random(20261125)
+    nodes = [FakeNode(s.path("ingest.sock"), name="%s@h" % name, outbox=100000) for name in "ab"]
+    for number in range(25):
+        daemon = s.start(*limits(segment_rows=40), binary=s.plain)
+        for node in nodes:
+            for _ in range(400):
+                node.make()
+            check(node.connect())
+            check(node.until(lambda node=node: node.hello_acked))
+        wanted = sum(node.acked for node in nodes) + dice.randrange(1, 600)
+        while sum(node.acked for node in nodes) < wanted:
+            for node in nodes:
+                check(node.turn(0.001), daemon.log())
+        daemon.kill()
+        for node in nodes:
+            node.close()
+        check(not daemon.logged("degraded"), daemon.log())
+    daemon = s.start(*limits(segment_rows=40))
+    for node in nodes:
+        check(node.connect() and node.deliver())
+    daemon.until_status(lambda status: status["sinks"][0]["behind"] == 0 and not status["store"]["unindexed"])
+    status = daemon.status()["store"]
+    check(status["segments"] > 20, status)
+    equal((status["state"], status["rows"], status["missing"]), ("ok", 20000, 0))
+    for node in nodes:
+        told = daemon.nodes()[node.incarnation]
+        equal((told["made"], told["stored"], told["lost"], told["expired"]), (10000, 10000, 0, 0))
+    daemon.stop()
+    rows = daemon.rows()
+    equal((len(rows), len(set(rows))), (20000, 20000))
+    equal(daemon.file_ids(every=200), rows)
+
+
+@test
+def test_killed_while_dropping(s):
+    """The store may take 600 KB and drops all the time, and the daemon is killed all the time: what is there and what
+    was dropped are all that was stored."""
+    dice = random.Random(11252026)
+    node = FakeNode(s.path("ingest.sock"), outbox=100000)
+    arguments = limits(segment_rows=50, max_bytes=600000)
+    for number in range(25):
+        daemon = s.start(*arguments, binary=s.plain)
+        for _ in range(400):
+            node.make()
+        check(node.connect() and node.until(lambda: node.hello_acked))
+        wanted = node.acked + dice.randrange(1, 390)
+        while node.acked < wanted:
+            check(node.turn(0.001), daemon.log())
+        daemon.kill()
+        node.close()
+    daemon = s.start(*arguments)
+    check(node.connect() and node.deliver(seconds=60))
+    status = daemon.status()["store"]
+    equal((status["state"], status["missing"]), ("ok", 0))
+    check(status["expired"]["size"] > 5000, status)
+    check(status["bytes"] < 700000, status)
+    here, expired = held(daemon)[node.incarnation]
+    equal((here, expired), (status["rows"], status["expired"]["size"]))
+    equal(here + expired, 10000)
+    daemon.stop()
+    equal(daemon.rows(), ["%s-%d" % (node.incarnation, seq) for seq in range(expired + 1, 10001)])
+
+
+@test
+def test_small_disk(s):
+    """A disk of 8 MiB that others fill, too: the oldest rows are dropped and counted, what comes is taken; when there is
+    nothing left to drop the nodes keep what they have, and when there is room again all goes on."""
+    if os.getuid() != 0:
+        return  # it takes a mount
+    disk = s.path("disk")
+    os.mkdir(disk)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], check=True)
+    s.undo.callback(subprocess.run, ["umount", "-l", disk], check=False)
+    daemon = s.start("--store", os.path.join(disk, "exits.db"), binary=s.plain, out=None)
+    daemon.store = os.path.join(disk, "exits.db")
+    node = FakeNode(daemon.ingest, outbox=100000)
+    check(node.connect() and node.until(lambda: node.hello_acked))
+    record = exit_record("<0.1.0>", reason="r" * 3000)
+    for _ in range(5000):
+        node.make(record)
+    check(node.deliver(seconds=120), daemon.log())
+    status = daemon.status()["store"]
+    here, expired = held(daemon)[node.incarnation]
+    equal(here + expired, 5000, status)
+    check(not daemon.logged("cannot be read"), daemon.log())
+    check(expired > 2000 and here > 100, status)
+    equal(status["expired"]["disk_full"] + status["expired"]["size"] + status["expired"]["age"], expired)
+    equal((status["state"], status["writable"]), ("degraded", True))
+    check("disk was full" in status["reason"], status)
+    # Somebody else takes all there is and all that is set free.
+    with open(os.path.join(disk, "other"), "wb", buffering=0) as other:
+        def fill():
+            with contextlib.suppress(OSError):
+                while True:
+                    other.write(b"x" * 4096)
+        fill()
+        while not daemon.logged("cannot write to the store"):
+            for _ in range(20):
+                node.make(record)
+            check(node.turn(0.05))
+            fill()
+        status = daemon.status()["store"]
+        equal((status["state"], status["writable"]), ("failing", False))
+        acked = node.acked
+        check(acked <= sum(held(daemon)[node.incarnation]), "acknowledged and not stored")
+        with contextlib.suppress(OSError):
+            other.truncate(0)
+    os.unlink(os.path.join(disk, "other"))
+    check(node.deliver(seconds=120), daemon.log())
+    status = daemon.until_status(lambda status: status["store"]["writable"])["store"]
+    check(status["state"] != "failing", status)
+    here, expired = held(daemon)[node.incarnation]
+    equal(here + expired, node.made)
+    daemon.stop()
+    equal(daemon.rows(), ["%s-%d" % (node.incarnation, seq) for seq in range(expired + 1, node.made + 1)])
+
+
+@test
+def test_flood_starves_nobody(s):
+    """Sixteen nodes send as fast as they can; another one's records are taken all the same, at its first asking."""
+    daemon = s.start(binary=s.plain, out=None)
+    floods = [FakeNode(daemon.ingest, name="flood%d@h" % number) for number in range(16)]
+    quiet = FakeNode(daemon.ingest, name="quiet@h")
+    record = exit_record("<0.1.0>", reason="r" * 1000)
+    for node in [*floods, quiet]:
+        check(node.connect() and node.until(lambda node=node: node.hello_acked))
+    for node in floods:
+        for _ in range(3000):
+            node.make(record)
+    behind = 0
+    for _ in range(20):
+        for node in floods:
+            check(node.turn(0))
+        before = sum(node.acked for node in floods)
+        quiet.make()
+        check(quiet.until(lambda: not quiet.outbox))
+        behind = max(behind, 48000 - before)
+        for node in floods:
+            check(node.turn(0))
+    check(behind > 0, "there was no flood")
+    for node in floods:
+        check(node.deliver(seconds=120))
+    equal(daemon.status()["store"]["rows"], 48020)
+    daemon.stop()
+
+
+@test
+def test_name_of_another_user(s):
+    """A node's name is its user's: another user who says it is refused, by name, and changes nothing."""
+    if os.getuid() != 0:
+        return  # it takes two users
+    daemon = s.start()
+    os.chmod(s.folder, 0o755)
+    os.chmod(daemon.ingest, 0o666)
+    node = FakeNode(daemon.ingest, name="mine@h")
+    node.make()
+    check(node.connect() and node.deliver())
+    code = ("import sys; sys.path.insert(0, %r); from fake_node import *\n"
+            "node = FakeNode(%r, name='mine@h')\nnode.connect()\n"
+            "try: node.until(lambda: node.hello_acked); print('welcomed')\n"
+            "except Refused as refused: print(refused)\n") % (os.path.join(ROOT, "test", "e2e"), daemon.ingest)
+    done = subprocess.run(["/usr/bin/python3", "-B", "-c", code], user=NOBODY, group=NOBODY, extra_groups=[],
+                          stdout=subprocess.PIPE, text=True, check=True)
+    check("name mine@h belongs to another user" in done.stdout, done.stdout)
+    equal(len(daemon.nodes()), 1)
+    node.make()
+    check(node.deliver())
+    daemon.stop()
+
+
 @test
 def test_store_that_is_broken(s):
     """A segment that was damaged while nobody looked is set aside, or asked about in vain; the daemon takes records."""
