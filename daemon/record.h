@@ -26,7 +26,7 @@
     X(confidence, "exit", "confidence")                                                            \
     X(origin_source, "origin", "source")                                                           \
     X(origin_pid, "origin", "pid")                                                                 \
-    X(origin_id, "origin", "id")                                                                 \
+    X(origin_id, "origin", "id")                                                                   \
     X(origin_module, "origin", "module")                                                           \
     X(origin_by, "origin", "by")                                                                   \
     X(origin_by_name, "origin", "by_name")

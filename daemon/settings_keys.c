@@ -61,7 +61,7 @@ static const struct settings_key keys[] = {
      0},
     {"store",
      "max_bytes",
-     {.kind = VALUE_SIZE, .least = 1 << 20},
+     {.kind = VALUE_SIZE, .least = 256 << 10},
      AT(store.max_bytes),
      "10GiB",
      RELOADS,

@@ -685,22 +685,20 @@ static int start_thread(struct sink *sink, char *why)
 /* Before sinks had names, a cursor was named by the place. */
 static int64_t find_cursor(const struct sink_settings *settings, struct store *store)
 {
-    int64_t cursor = store_cursor(store, settings->name);
+    struct buffer before = {0};
+    int64_t cursor;
     char *path;
 
-    if (cursor == 0 && settings->type == SINK_STDOUT)
-        cursor = store_cursor(store, "stdout");
-    if (cursor == 0 && settings->type == SINK_FILE &&
-        (path = realpath(settings->path, NULL)) != NULL) {
-        struct buffer name = {0};
-
-        buffer_text(&name, "file:");
-        buffer_text(&name, path);
-        buffer_append(&name, "", 1);
-        cursor = store_cursor(store, name.data);
-        buffer_clear(&name);
+    if (settings->type == SINK_STDOUT) {
+        buffer_text(&before, "stdout");
+    } else if (settings->type == SINK_FILE && (path = realpath(settings->path, NULL)) != NULL) {
+        buffer_text(&before, "file:");
+        buffer_text(&before, path);
         free(path);
     }
+    buffer_append(&before, "", 1);
+    cursor = store_cursor(store, settings->name, before.data);
+    buffer_clear(&before);
     return cursor;
 }
 

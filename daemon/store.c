@@ -749,19 +749,29 @@ int64_t store_head(struct store *store)
     return head;
 }
 
-int64_t store_cursor(struct store *store, const char *sink)
+/* 0 if there is none. */
+static int64_t read_cursor(struct store *store, const char *sink)
 {
     sqlite3_stmt *statement;
     int64_t cursor = 0;
+
+    if (schema_prepare(store->database, "SELECT cursor FROM sinks WHERE name = ?1", &statement) !=
+        0)
+        return 0;
+    bind_text(statement, 1, sink);
+    if (sqlite3_step(statement) == SQLITE_ROW)
+        cursor = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return cursor;
+}
+
+int64_t store_cursor(struct store *store, const char *sink, const char *before)
+{
+    int64_t cursor = read_cursor(store, sink);
     size_t at = 0;
 
-    if (schema_prepare(store->database, "SELECT cursor FROM sinks WHERE name = ?1", &statement) ==
-        0) {
-        bind_text(statement, 1, sink);
-        if (sqlite3_step(statement) == SQLITE_ROW)
-            cursor = sqlite3_column_int64(statement, 0);
-        sqlite3_finalize(statement);
-    }
+    if (cursor == 0 && before != NULL)
+        cursor = read_cursor(store, before);
     while (at < store->sink_count && strcmp(store->sinks[at].name, sink) != 0)
         at++;
     if (at == store->sink_count && at < STORE_SINKS_MAX) {

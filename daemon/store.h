@@ -135,11 +135,12 @@ uint64_t store_tend_due(struct store *store);
 int64_t store_head(struct store *store);
 
 /*
- * store_cursor(store, sink):
- * Return how far ${sink} has come, 0 if it is new. From now on its rows are not dropped for their
+ * store_cursor(store, sink, before):
+ * Return how far ${sink} has come, 0 if it is new; what was noted under the name ${before}, unless
+ * that is NULL, counts if nothing was under its own. From now on its rows are not dropped for their
  * age before it has them. Not while something is being written.
  */
-int64_t store_cursor(struct store *store, const char *sink);
+int64_t store_cursor(struct store *store, const char *sink, const char *before);
 
 /* How the store does. */
 enum store_state {

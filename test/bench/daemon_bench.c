@@ -331,22 +331,34 @@ static uint64_t run(struct node **nodes, unsigned count, uint64_t records, doubl
 
 /* ---- the daemon ---- */
 
+/* The store keeps everything. */
+static void write_config(const char *path, const struct options *options)
+{
+    FILE *file = fopen(path, "w");
+
+    if (file == NULL ||
+        fprintf(file, "store { max_bytes = 0 segment_rows = %s }\n", options->segment_rows) < 0 ||
+        fclose(file) != 0)
+        die(path);
+}
+
 static void start_daemon(const struct options *options, const char *folder)
 {
-    char ingest[128], query[128], store[128], out[128];
+    char ingest[128], query[128], store[128], out[128], config[128];
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
     snprintf(ingest, sizeof(ingest), "%s/ingest.sock", folder);
     snprintf(query, sizeof(query), "%s/query.sock", folder);
     snprintf(store, sizeof(store), "%s/exits.db", folder);
     snprintf(out, sizeof(out), "%s/out.ndjson", folder);
+    snprintf(config, sizeof(config), "%s/coronerd.conf", folder);
+    write_config(config, options);
     daemon_pid = fork();
     if (daemon_pid < 0)
         die("fork");
     if (daemon_pid == 0) {
-        execl(options->daemon, options->daemon, "--listen", ingest, "--query", query, "--store",
-              store, "--segment-rows", options->segment_rows, options->file ? "--out" : NULL, out,
-              (char *)NULL);
+        execl(options->daemon, options->daemon, "-c", config, "--listen", ingest, "--query", query,
+              "--store", store, options->file ? "--out" : NULL, out, (char *)NULL);
         _exit(127);
     }
     snprintf(address.sun_path, sizeof(address.sun_path), "%.100s", ingest);

@@ -1343,11 +1343,10 @@ def test_path_that_is_no_utf8(s):
     daemon.stop()
 
 
-def limits(**values):
-    """Arguments that bound the store: max_bytes, max_age, segment_rows, segment_bytes, segment_age."""
-    names = {"max_bytes": "--store-max-bytes", "max_age": "--store-max-age"}
-    return [text for name, value in values.items()
-            for text in (names.get(name, "--" + name.replace("_", "-")), str(value))]
+def limits(s, **values):
+    """Arguments that bound the store by these keys of its section; sizes are in bytes."""
+    return s.config("store { %s }" % " ".join("%s = %s" % (name, "%dB" % value if name.endswith("bytes") else value)
+                                              for name, value in values.items()))
 
 
 def held(daemon):
@@ -1363,7 +1362,7 @@ def test_killed_between_segments(s):
     dice = random.Random(20261125)
     nodes = [FakeNode(s.path("ingest.sock"), name="%s@h" % name, outbox=100000) for name in "ab"]
     for number in range(25):
-        daemon = s.start(*limits(segment_rows=40), binary=s.plain)
+        daemon = s.start(*limits(s, segment_rows=40), binary=s.plain)
         for node in nodes:
             for _ in range(400):
                 node.make()
@@ -1377,7 +1376,7 @@ def test_killed_between_segments(s):
         for node in nodes:
             node.close()
         check(not daemon.logged("degraded"), daemon.log())
-    daemon = s.start(*limits(segment_rows=40))
+    daemon = s.start(*limits(s, segment_rows=40))
     for node in nodes:
         check(node.connect() and node.deliver())
     daemon.until_status(lambda status: status["sinks"][0]["behind"] == 0 and not status["store"]["unindexed"])
@@ -1399,7 +1398,7 @@ def test_killed_while_dropping(s):
     was dropped are all that was stored."""
     dice = random.Random(11252026)
     node = FakeNode(s.path("ingest.sock"), outbox=100000)
-    arguments = limits(segment_rows=50, max_bytes=600000)
+    arguments = limits(s, segment_rows=50, max_bytes=600000)
     for number in range(25):
         daemon = s.start(*arguments, binary=s.plain)
         for _ in range(400):
