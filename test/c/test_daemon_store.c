@@ -315,12 +315,15 @@ static void test_cursors(void **state)
 {
     struct fixture *fixture = *state;
 
-    assert_int_equal(store_cursor(fixture->store, "file:/x"), 0);
+    assert_int_equal(store_cursor(fixture->store, "file:/x", NULL), 0);
     apply(fixture, (struct change){.type = CHANGE_CURSOR, .sink = "file:/x", .cursor = 12});
     apply(fixture, (struct change){.type = CHANGE_CURSOR, .sink = "stdout", .cursor = 13});
     apply(fixture, (struct change){.type = CHANGE_CURSOR, .sink = "file:/x", .cursor = 14});
-    assert_int_equal(store_cursor(fixture->store, "file:/x"), 14);
-    assert_int_equal(store_cursor(fixture->store, "stdout"), 13);
+    assert_int_equal(store_cursor(fixture->store, "file:/x", NULL), 14);
+    assert_int_equal(store_cursor(fixture->store, "stdout", NULL), 13);
+    /* A sink that was named otherwise before. */
+    assert_int_equal(store_cursor(fixture->store, "out", "file:/x"), 14);
+    assert_int_equal(store_cursor(fixture->store, "stdout", "file:/x"), 13);
 }
 
 struct seen {
@@ -493,7 +496,7 @@ static void test_rolls(void **state)
     assert_int_equal(numbers_of(fixture).segments, 4);
     assert_int_equal(numbers_of(fixture).rows, 10);
     /* What is known of nodes and sinks went along; a resend is known for what it is. */
-    assert_int_equal(store_cursor(fixture->store, "stdout"), 2);
+    assert_int_equal(store_cursor(fixture->store, "stdout", NULL), 2);
     assert_int_equal(add_record(fixture, 4), 10);
     assert_int_equal(numbers_of(fixture).duplicates, 1);
     assert_int_equal(ask(fixture, "SELECT stored FROM incarnations"), 10);
@@ -563,7 +566,7 @@ static void test_expires_by_age(void **state)
     limit(fixture, (struct store_settings){.segment_rows = 10});
     apply(fixture, (struct change){.type = CHANGE_HELLO, .uid = 7});
     apply(fixture, (struct change){.type = CHANGE_CURSOR, .sink = "gone", .cursor = 0});
-    assert_int_equal(store_cursor(fixture->store, "slow"), 0);
+    assert_int_equal(store_cursor(fixture->store, "slow", NULL), 0);
     add_records(fixture, 1, 31);
     live = newest_file(fixture, ".seg");
     store_close(fixture->store);
@@ -571,7 +574,7 @@ static void test_expires_by_age(void **state)
     meddle(live, "UPDATE segments SET closed_ns = closed_ns - 3600 * 1000000000 WHERE first < 21");
     free(live);
     reopen(fixture);
-    assert_int_equal(store_cursor(fixture->store, "slow"), 0);
+    assert_int_equal(store_cursor(fixture->store, "slow", NULL), 0);
     limit(fixture, (struct store_settings){.max_age_s = 1800});
     store_tend(fixture->store);
     assert_int_equal(numbers_of(fixture).expired_by_age, 0);
@@ -776,7 +779,7 @@ static void check_taken_over(struct fixture *fixture)
     sqlite3_stmt *statement;
 
     assert_non_null(reader);
-    assert_int_equal(store_cursor(fixture->store, "stdout"), 17);
+    assert_int_equal(store_cursor(fixture->store, "stdout", NULL), 17);
     assert_int_equal(ask(fixture, "SELECT made FROM incarnations"), 60);
     assert_int_equal(ask(fixture, "SELECT stored FROM incarnations"), 50);
     assert_int_equal(ask(fixture, "SELECT counters = '{\"normal\":9}' FROM incarnations"), 1);

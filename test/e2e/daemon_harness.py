@@ -230,6 +230,14 @@ class Daemon:
                         database.execute("SELECT incarnation || '-' || seq FROM exits ORDER BY row")]
         return ids
 
+    def lines(self):
+        """The records in the store, in its order."""
+        lines = []
+        for segment in self.segments():
+            with contextlib.closing(sqlite3.connect(segment)) as database:
+                lines += [row[0] for row in database.execute("SELECT json FROM bodies ORDER BY row")]
+        return lines
+
     def file_ids(self, name=None, every=1):
         """The ids in the output file; every so manieth line is held against the schema."""
         ids = []

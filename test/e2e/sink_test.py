@@ -212,7 +212,7 @@ def test_rotation_killed_at_each_step(s):
             if empty:
                 with open(out, "wb"):
                     pass
-            subprocess.run(["/usr/bin/sqlite3", daemon.store, "DELETE FROM sinks"], check=True)
+            subprocess.run(["/usr/bin/sqlite3", daemon.segments()[-1], "DELETE FROM sinks"], check=True)
             daemon = s.start(*arguments, out=None, binary=s.plain)
             until_sink(daemon, "a", caught_up)
             node.path = daemon.ingest
@@ -263,7 +263,7 @@ def test_cursor_of_before_sinks_had_names(s):
     until_sink(daemon, "out", caught_up)
     daemon.stop()
     os.unlink(daemon.out)
-    subprocess.run(["/usr/bin/sqlite3", daemon.store,
+    subprocess.run(["/usr/bin/sqlite3", daemon.segments()[-1],
                     "UPDATE sinks SET name = 'file:%s' WHERE name = 'out'" % os.path.realpath(daemon.out)], check=True)
     with open(daemon.out, "wb"):
         pass
@@ -338,7 +338,7 @@ def test_renderings_in_files(s):
         for part in (0, 3, 30, 200, 400, -1):
             with open(out, "wb") as file:
                 file.write(b"".join(lines[:18]) + lines[18][:part])
-            subprocess.run(["/usr/bin/sqlite3", daemon.store, "DELETE FROM sinks"], check=True)
+            subprocess.run(["/usr/bin/sqlite3", daemon.segments()[-1], "DELETE FROM sinks"], check=True)
             daemon = s.start(*arguments, out=None, binary=s.plain)
             until_sink(daemon, form, caught_up)
             daemon.stop()
@@ -799,9 +799,7 @@ def test_fold_keeps_the_cursor(s):
 
 def daemon_lines(daemon):
     """All lines of the store of a daemon that has ended."""
-    import sqlite3
-    with contextlib.closing(sqlite3.connect(daemon.store)) as database:
-        return [json.loads(row[0]) for row in database.execute("SELECT json FROM bodies ORDER BY row")]
+    return [json.loads(line) for line in daemon.lines()]
 
 
 @test
