@@ -34,6 +34,7 @@ static void estimate_term(ErlNifEnv *env, ERL_NIF_TERM term, unsigned depth, str
     size_t length;
 
     if (to->nodes >= NODES_LOOKED_AT || to->least > 2 * TERM_TEXT_MAX || depth > 300) {
+        to->nodes++; /* a long list of what is too deep has an end, too */
         to->simple = false;
         return;
     }
