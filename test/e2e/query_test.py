@@ -443,7 +443,7 @@ SLOW = {field: {"not": "nobody"} for field in
 @test
 def test_heavy_questions_hold_up_nobody(s):
     """While counts that take long are worked on, short answers come, and what takes too long ends with `timeout`."""
-    daemon = s.start(binary=s.plain, out=None)
+    daemon = s.start(*s.config("limits { query_deadline = 2s }"), binary=s.plain, out=None)
     node = FakeNode(daemon.ingest, outbox=200000)
     record = exit_record("<0.5.0>")
     for _ in range(120000):
@@ -469,7 +469,7 @@ def test_heavy_questions_hold_up_nobody(s):
     check(node.deliver())
     equal(watcher.line()["exit"]["id"], fresh)
     waiting = sum(client.nothing_to_read() for client in heavy)
-    check(waiting >= 3, "the heavy ones were done before", waiting)
+    check(waiting >= 1, "the heavy ones were done before", waiting)
     first = select.select([client.socket for client in heavy], [], [], 60)[0][0]
     error = next(client for client in heavy if client.socket is first).line().get("error", {})
     equal(error.get("code"), "timeout")
