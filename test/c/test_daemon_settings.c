@@ -158,7 +158,7 @@ static void test_errors(void **state)
         {"http { address = \"127.0.0.1\" }", "no address for HTTP"},
         {"http { address = \"127.0.0.1:65536\" }", "no address for HTTP"},
         {"http { address = localhost:80 }", "no address for HTTP"},
-        {"http { address = unix:x }", "is no absolute path"},
+        {"http { address = unix:x }", "begins with /"},
         {"sink a { type = fiel\n path = /x }",
          "f:1: type: 'fiel' is not one of file, stdout, exec"},
         {"sink a { fold = 1 }", "f:1: fold: '1' is neither on nor off"},

@@ -230,7 +230,7 @@ class Daemon:
                         database.execute("SELECT incarnation || '-' || seq FROM exits ORDER BY row")]
         return ids
 
-    def lines(self):
+    def stored(self):
         """The records in the store, in its order."""
         lines = []
         for segment in self.segments():

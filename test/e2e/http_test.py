@@ -383,11 +383,11 @@ def test_sink_that_cannot_be_written(s):
     check(node.connect() and node.deliver())
     daemon.wait_log("cannot write.*No space left")
     status, told = health(daemon)
-    equal((status, told["status"], [reason["code"] for reason in told["reasons"]]), (200, "degraded", ["sink_failing"]))
+    equal((status, told["status"], [reason["code"] for reason in told["reasons"]]), (200, "degraded", ["sink_retrying"]))
     name = daemon.status()["sinks"][0]["name"]
     check(name in told["reasons"][0]["message"], told)
     samples = metrics(daemon)
-    equal([number(samples, "coroner_sink_state", sink=name, state=state) for state in ("ok", "failing", "broken")],
+    equal([number(samples, "coroner_sink_state", sink=name, state=state) for state in ("ok", "retrying", "broken")],
           [0, 1, 0])
     equal(number(samples, "coroner_sink_lag_rows", sink=name), 1)
     daemon.process.send_signal(signal.SIGTERM)
@@ -416,7 +416,7 @@ def test_not_ready_while_draining(s):
 @test
 def test_off_unless_asked_for(s):
     daemon = s.start()
-    check(daemon.logged(", http none$"), daemon.log())
+    check(daemon.logged(", http off$"), daemon.log())
     listening = subprocess.run(["sh", "-c", "ls -l /proc/%d/fd" % daemon.process.pid], capture_output=True, text=True,
                                check=True).stdout
     inodes = set(re.findall(r"socket:\[(\d+)\]", listening))
@@ -436,14 +436,14 @@ def test_addresses(s):
         check(not os.path.exists(s.path("http.sock")), "the socket is left")
     for place in ("0.0.0.0:9717", "[::]:9717", "192.168.1.1:9717", "[2001:db8::1]:9717", "[::ffff:127.0.0.1]:9717"):
         daemon = s.start("--http", place, ready=False)
-        equal(daemon.wait(), 64, daemon.log())
+        equal(daemon.wait(), 78, daemon.log())
         check(place in daemon.log()[0] and "not an address of this host alone" in daemon.log()[0], daemon.log())
         equal(len(daemon.log()), 1)
     for place in ("", "9717", ":9717", "localhost:9717", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1",
                   "127.0.0.1:80x", "127.1:80", "::1:80", "unix:", "unix:relative", "http://127.0.0.1:80", "[::1]",
                   "x" * 5000, "127.0.0.1:" + "1" * 5000):
         daemon = s.start("--http", place, ready=False)
-        equal(daemon.wait(), 64, (place, daemon.log()))
+        equal(daemon.wait(), 78, (place, daemon.log()))
         check(place[:100] in daemon.log()[0], daemon.log())
 
 
@@ -456,7 +456,7 @@ def test_address_that_is_taken(s):
         file.write("precious")
     for place, why in (("127.0.0.1:%d" % address(first)[1], "Address already in use"),
                        ("unix:" + first.query, "listening"), ("unix:" + s.path("file"), "no socket"),
-                       ("unix:" + s.path("missing/x"), "No such file"), ("unix:/" + "x" * 120, "at most 107 bytes")):
+                       ("unix:" + s.path("missing/x"), "No such file")):
         daemon = s.start(*where, "--http", place, ready=False, out=None)
         equal(daemon.wait(), 73, daemon.log())
         check(why in daemon.log()[-1], daemon.log())

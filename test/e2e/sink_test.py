@@ -799,7 +799,7 @@ def test_fold_keeps_the_cursor(s):
 
 def daemon_lines(daemon):
     """All lines of the store of a daemon that has ended."""
-    return [json.loads(line) for line in daemon.lines()]
+    return [json.loads(line) for line in daemon.stored()]
 
 
 @test
