@@ -71,18 +71,20 @@ def rsyslog(s, followed, out):
 global(workDirectory="%s" maxMessageSize="64k")
 module(load="imfile" mode="inotify")
 template(name="line" type="string" string="%%msg%%\\n")
-input(type="imfile" file="%s" tag="coroner" reopenOnTruncate="on" persistStateInterval="50" ruleset="keep")
+input(type="imfile" file="%s" tag="coroner" reopenOnTruncate="on" ruleset="keep")
 ruleset(name="keep") { action(type="omfile" file="%s" template="line") }
 """ % (s.path("rsyslog"), followed, out))
     return Program(s, "/usr/sbin/rsyslogd", "-n", "-f", conf, "-i", s.path("rsyslog.pid"))
 
 
 def ids_arrived(path):
-    """The ids in what came out at the other end; the last line may be unfinished."""
+    """The ids in what came out at the other end. Where the shipper was killed while it wrote, there is a line that is
+    unfinished, and the next one begins in the middle of it."""
     if not os.path.exists(path):
         return []
     with open(path, "rb") as file:
-        return [json.loads(line)["id"] for line in file.read().split(b"\n")[:-1] if line]
+        lines = file.read().split(b"\n")[:-1]
+    return [json.loads(line[line.rindex(b'{"schema":'):])["id"] for line in lines if line]
 
 
 @test
