@@ -383,6 +383,14 @@ static bool is_by_elimination(const struct verdict *verdict)
            verdict->source == CORONER_SOURCE_REMOTE_LINK;
 }
 
+static bool has_kind(const struct evidence_facts *evidence, size_t count, enum evidence_kind kind)
+{
+    for (size_t i = 0; i < count; i++)
+        if (evidence[i].kind == kind)
+            return true;
+    return false;
+}
+
 struct verdict attribute(const struct exit_facts *facts, const struct evidence_facts *evidence,
                          size_t count)
 {
@@ -393,6 +401,8 @@ struct verdict attribute(const struct exit_facts *facts, const struct evidence_f
     struct verdict verdict;
     int parent;
 
+    if (!has_kind(evidence, count, EVIDENCE_UNSEEN))
+        return seen;
     add_fitting(&unseen, facts, evidence, count, FIT_UNSEEN, true,
                 is_signal_alone(&seen, facts, evidence, count) ? FILTER_LINKED : FILTER_NONE);
     if (unseen.candidates == 0 || seen.source == CORONER_SOURCE_MAX_HEAP_SIZE ||

@@ -6,6 +6,7 @@
 #include "scope.h"
 
 struct scope {
+    struct scope_head head; /* first: see scope_is_being_left */
     _Atomic uint8_t kind; /* enum scope_kind */
     _Atomic bool settled;
     _Atomic term_word modules[SCOPE_NAMED + 1];
@@ -13,7 +14,6 @@ struct scope {
 
     pthread_mutex_t lock; /* over the set */
     struct linkset leaving;
-    _Atomic size_t leaving_count;
 };
 
 struct scope *scope_new(void)
@@ -90,7 +90,7 @@ void scope_leave(struct scope *scope, term_word pid)
 {
     pthread_mutex_lock(&scope->lock);
     if (linkset_add(&scope->leaving, pid) >= 0)
-        atomic_store_explicit(&scope->leaving_count, scope->leaving.count, memory_order_release);
+        atomic_store_explicit(&scope->head.leaving_count, scope->leaving.count, memory_order_release);
     pthread_mutex_unlock(&scope->lock);
 }
 
@@ -98,11 +98,11 @@ bool scope_left(struct scope *scope, term_word pid)
 {
     bool left;
 
-    if (atomic_load_explicit(&scope->leaving_count, memory_order_acquire) == 0)
+    if (!scope_is_being_left(scope))
         return false;
     pthread_mutex_lock(&scope->lock);
     left = linkset_remove(&scope->leaving, pid);
-    atomic_store_explicit(&scope->leaving_count, scope->leaving.count, memory_order_release);
+    atomic_store_explicit(&scope->head.leaving_count, scope->leaving.count, memory_order_release);
     pthread_mutex_unlock(&scope->lock);
     return left;
 }

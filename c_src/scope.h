@@ -10,6 +10,7 @@
 #ifndef CORONER_SCOPE_H
 #define CORONER_SCOPE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -25,6 +26,11 @@ enum scope_kind {
 };
 
 struct scope;
+
+/* What it begins with: the question at each schedule-in of a process is one load. */
+struct scope_head {
+    _Atomic size_t leaving_count;
+};
 
 /** scope_new(): all is traced. NULL without memory. */
 struct scope *scope_new(void);
@@ -61,5 +67,12 @@ void scope_leave(struct scope *scope, term_word pid);
 /** scope_left(scope, pid): whether scope_leave was told of ${pid}; that is forgotten. Takes no lock
  * when nobody is to leave. */
 bool scope_left(struct scope *scope, term_word pid);
+
+/** scope_is_being_left(scope): whether scope_leave was told of anybody whom scope_left has not told of. Takes no lock. */
+static inline bool scope_is_being_left(const struct scope *scope)
+{
+    return atomic_load_explicit(&((const struct scope_head *)scope)->leaving_count,
+                                memory_order_acquire) != 0;
+}
 
 #endif

@@ -29,12 +29,15 @@ static bool is_armed(const struct coroner *coroner, ERL_NIF_TERM state)
 
 ERL_NIF_TERM tracer_enabled(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
+    struct coroner *coroner = coroner_of(env);
+
     (void)argc;
     /* remove only ever answers trace_status; an event of an earlier start's flags is discarded. */
-    if (!is_armed(coroner_of(env), argv[1]))
+    if (!is_armed(coroner, argv[1]))
         return argv[0] == atoms.trace_status ? atoms.remove : atoms.discard;
     /* One that was born outside the scope: it is asked here before its first step, and the VM takes its flags off. */
-    if (argv[0] == atoms.trace_status && scope_left(coroner_of(env)->scope, argv[2]))
+    if (scope_is_being_left(coroner->scope) && argv[0] == atoms.trace_status &&
+        scope_left(coroner->scope, argv[2]))
         return atoms.remove;
     return atoms.trace;
 }

@@ -332,6 +332,8 @@ int main(void)
     coroner.stops = stops_new();
     coroner.supervisors = supervisors_new();
     coroner.remotes = remotes_new();
+    coroner.scope = scope_new();
+    coroner.bystanders = bystanders_new();
     coroner.uplink = uplink_new();
     journal_reset(coroner.journal, BYTES_MAX);
     ledger_open(coroner.ledger);
@@ -369,6 +371,8 @@ int main(void)
     stops_free(coroner.stops);
     supervisors_free(coroner.supervisors);
     remotes_free(coroner.remotes);
+    scope_free(coroner.scope);
+    bystanders_free(coroner.bystanders);
     intern_free(coroner.intern);
     term_unload();
     shim_end(env);

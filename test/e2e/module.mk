@@ -17,6 +17,8 @@ test-faults faults: all $(SAN)/coronerd $(NODE_TEST_DRIVER)
 
 # A steady rate for a minute; test/soak.sh does it for an hour.
 SOAK_SECONDS ?= 60
-.PHONY: test-soak
-test-soak: all $(NODE_TEST_DRIVER)
+.PHONY: test-soak soak-parts
+soak-parts: all $(NODE_TEST_DRIVER)
+
+test-soak: soak-parts
 	@test/soak.sh $(SOAK_SECONDS)
