@@ -7,7 +7,7 @@
 
 struct scope {
     struct scope_head head; /* first: see scope_is_being_left */
-    _Atomic uint8_t kind; /* enum scope_kind */
+    _Atomic uint8_t kind;   /* enum scope_kind */
     _Atomic bool settled;
     _Atomic term_word modules[SCOPE_NAMED + 1];
     _Atomic term_word applications[SCOPE_NAMED + 1];
@@ -90,7 +90,8 @@ void scope_leave(struct scope *scope, term_word pid)
 {
     pthread_mutex_lock(&scope->lock);
     if (linkset_add(&scope->leaving, pid) >= 0)
-        atomic_store_explicit(&scope->head.leaving_count, scope->leaving.count, memory_order_release);
+        atomic_store_explicit(&scope->head.leaving_count, scope->leaving.count,
+                              memory_order_release);
     pthread_mutex_unlock(&scope->lock);
 }
 

@@ -68,7 +68,8 @@ void scope_leave(struct scope *scope, term_word pid);
  * when nobody is to leave. */
 bool scope_left(struct scope *scope, term_word pid);
 
-/** scope_is_being_left(scope): whether scope_leave was told of anybody whom scope_left has not told of. Takes no lock. */
+/** scope_is_being_left(scope): whether scope_leave was told of anybody whom scope_left has not told
+ * of. Takes no lock. */
 static inline bool scope_is_being_left(const struct scope *scope)
 {
     return atomic_load_explicit(&((const struct scope_head *)scope)->leaving_count,
