@@ -166,14 +166,15 @@ static void permit(const struct endpoint *endpoint, const struct socket_settings
         log_error("%s", why);
 }
 
-static void read_settings_again(struct daemon *daemon)
+/* Returns whether the file is right. */
+static bool read_settings_again(struct daemon *daemon)
 {
     char why[SETTINGS_WHY_SIZE];
     struct settings *fresh = settings_read(daemon->options->config, &daemon->options->flags, why);
 
     if (fresh == NULL) {
         log_error("%s; all settings stay as they are", why);
-        return;
+        return false;
     }
     settings_take(daemon->settings, fresh, on_setting, NULL);
     settings_free(fresh);
@@ -181,14 +182,18 @@ static void read_settings_again(struct daemon *daemon)
     permit(daemon->query_endpoint, &daemon->settings->query);
     query_deadline(daemon->query, daemon->settings->query_deadline_ms);
     store_limit(daemon->store, &daemon->settings->store);
+    return true;
 }
 
 static void reload(struct daemon *daemon)
 {
+    bool good;
+
     notify_reloading(daemon->notify, "reading the settings again");
-    read_settings_again(daemon);
+    good = read_settings_again(daemon);
     sinks_reopen(daemon->sinks);
-    log_info("reloaded");
+    log_info(good ? "reloaded"
+                  : "the outputs are opened anew; the settings are not read: see above");
     notify_ready(daemon->notify, STATUS_READY);
 }
 

@@ -207,6 +207,11 @@ static void on_change_done(struct change *change)
     connection->changes--;
     if (change->refusal == STORE_FOREIGN_INCARNATION) {
         refuse(connection, "incarnation %s belongs to another user", change->hello->incarnation);
+    } else if (change->refusal == STORE_CROWDED) {
+        refuse(connection,
+               "too many nodes have come within an hour (of one user at most %d are "
+               "known); try again later",
+               STORE_INCARNATIONS_OF_UID);
     } else if (change->refusal == STORE_FOREIGN_NAME) {
         refuse(connection, "the node's name %.64s belongs to another user", change->hello->name);
     } else {

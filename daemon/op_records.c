@@ -152,11 +152,14 @@ static int64_t newest(struct store_reader *reader, const struct records_subject 
 int64_t records_find(struct store_reader *reader, const struct records_subject *subject,
                      struct reply_error *error)
 {
+    char why[STORE_WHY_SIZE];
     int64_t row, other;
 
     if (strcmp(subject->key, "record") == 0) {
-        row = store_reader_find(reader, subject->incarnation, (uint64_t)subject->seq);
-        if (row == 0)
+        row = store_reader_find(reader, subject->incarnation, (uint64_t)subject->seq, why);
+        if (row < 0)
+            scan_error(why, error);
+        else if (row == 0)
             reply_error_set(error, "not_found", "record", "there is no record with this id");
         return row > 0 ? row : -1;
     }

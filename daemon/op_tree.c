@@ -262,6 +262,7 @@ static int find_root(struct store_reader *reader, int64_t row, char *root, size_
 static int tell_root(const char *root, struct query_context *context)
 {
     struct records_subject subject = {.key = "record"};
+    char why[STORE_WHY_SIZE];
     struct scan *scan;
     const char *line;
     size_t length;
@@ -269,9 +270,11 @@ static int tell_root(const char *root, struct query_context *context)
 
     if (sscanf(root, "%16[0-9a-f]-%18" SCNd64, subject.incarnation, &subject.seq) != 2)
         return 0;
-    row = store_reader_find(context->reader, subject.incarnation, (uint64_t)subject.seq);
+    row = store_reader_find(context->reader, subject.incarnation, (uint64_t)subject.seq, why);
+    if (row < 0)
+        scan_error(why, context->error);
     if (row <= 0)
-        return 0;
+        return (int)row;
     scan = records_open(context->reader, row, "1", context->error);
     if (scan == NULL)
         return -1;

@@ -18,6 +18,8 @@
     (64 << 20)         /* bytes that peers leave unread, all told, before questions are refused */
 #define LAG_ROWS 16384 /* committed while one write waits: the peer does not read */
 #define TICK_MS 1000
+#define SERVED_MAX 16       /* users among whom a lane takes turns */
+#define OUT_SHARE (1 << 20) /* of OUT_MAX that each user has all the same */
 
 /* One request that is being answered. */
 struct task {
@@ -70,6 +72,8 @@ struct connection {
 /* Connections that wait for a reader. */
 struct lane {
     struct connection *first, **last;
+    uint32_t served[SERVED_MAX]; /* uids whose turn it was, the last one first */
+    size_t served_count;
 };
 
 enum lane_number {
@@ -114,7 +118,6 @@ struct query {
     struct connection *connections;
     unsigned connection_count;
     struct lane lanes[LANE_COUNT];
-    uint32_t served_uid; /* whose turn the last was */
     unsigned deadline_ms;
     size_t out_bytes; /* waiting for peers to read them */
     struct slot slots[QUERY_READERS];
@@ -264,7 +267,6 @@ static void close_connection(struct connection *connection)
 static void on_written(uv_write_t *write, int status)
 {
     struct connection *connection = write->data;
-    int64_t waited = writer_head(connection->query->writer) - connection->write_head;
 
     connection->writing = false;
     connection->query->out_bytes -= connection->out.length;
@@ -277,7 +279,8 @@ static void on_written(uv_write_t *write, int status)
         close_connection(connection);
         return;
     }
-    if (waited > LAG_ROWS) {
+    /* Not before: when the daemon ends, the writer is gone. */
+    if (writer_head(connection->query->writer) - connection->write_head > LAG_ROWS) {
         for (struct task *task = connection->subscriptions; task != NULL; task = task->next)
             task->lagging = true;
     }
@@ -427,19 +430,45 @@ static void run_on_thread(struct slot *slot, struct connection *connection)
     task->lagging = false;
     task->beat = false;
     slot->began = uv_hrtime();
-    query->served_uid = connection->guest.peer.uid;
     store_reader_deadline(slot->reader, left);
     uv_queue_work(query->loop, &slot->work, work, on_worked);
 }
 
-/* Who is next in a lane: the first, but of another uid than the last time, if there is one. */
-static struct connection *next_in(const struct query *query, const struct lane *lane)
+/* How many others had their turn since this user; SERVED_MAX if that is not known any more. */
+static size_t waited_turns(const struct lane *lane, uint32_t uid)
 {
-    for (struct connection *c = lane->first; c != NULL; c = c->turn_next) {
-        if (c->guest.peer.uid != query->served_uid)
-            return c;
+    for (size_t i = 0; i < lane->served_count; i++) {
+        if (lane->served[i] == uid)
+            return i;
     }
-    return lane->first;
+    return SERVED_MAX;
+}
+
+/* Who is next in a lane: the first one of the user whose turn is the longest ago. */
+static struct connection *next_in(const struct lane *lane)
+{
+    struct connection *next = NULL;
+    size_t longest = 0;
+
+    for (struct connection *c = lane->first; c != NULL; c = c->turn_next) {
+        size_t turns = waited_turns(lane, c->guest.peer.uid);
+
+        if (next == NULL || turns > longest) {
+            next = c;
+            longest = turns;
+        }
+    }
+    return next;
+}
+
+static void note_turn(struct lane *lane, uint32_t uid)
+{
+    size_t at = waited_turns(lane, uid);
+
+    if (at == SERVED_MAX)
+        at = lane->served_count < SERVED_MAX ? lane->served_count++ : SERVED_MAX - 1;
+    memmove(lane->served + 1, lane->served, at * sizeof(lane->served[0]));
+    lane->served[0] = uid;
 }
 
 static struct connection *next_for(const struct query *query, const struct slot *slot)
@@ -447,7 +476,7 @@ static struct connection *next_for(const struct query *query, const struct slot 
     struct connection *connection = NULL;
 
     for (const enum lane_number *at = slot->lanes; connection == NULL && *at != LANE_COUNT; at++)
-        connection = next_in(query, &query->lanes[*at]);
+        connection = next_in(&query->lanes[*at]);
     return connection;
 }
 
@@ -460,6 +489,7 @@ static void run_waiting(struct query *query)
 
         if (connection == NULL)
             continue;
+        note_turn(connection->lane, connection->guest.peer.uid);
         leave_lane(connection);
         run_on_thread(slot, connection);
     }
@@ -576,6 +606,16 @@ static const struct query_op unsubscribe_op = {
     .begin = never_begins,
 };
 
+/* Bytes that wait for this user to read them. */
+static size_t unread_of(const struct query *query, uint32_t uid)
+{
+    size_t bytes = 0;
+
+    for (const struct connection *c = query->connections; c != NULL; c = c->next)
+        bytes += c->guest.peer.uid == uid ? c->out.length : 0;
+    return bytes;
+}
+
 enum begun { BEGUN, BEGUN_ANSWERED, BEGUN_FAILED };
 
 static enum begun begin_task(struct connection *connection, struct task *task, json_t *request)
@@ -622,9 +662,9 @@ static enum begun begin_task(struct connection *connection, struct task *task, j
             return BEGUN_FAILED;
         }
     }
-    if (query->out_bytes > OUT_MAX) {
+    if (query->out_bytes > OUT_MAX && unread_of(query, connection->guest.peer.uid) > OUT_SHARE) {
         reply_error_set(error, "too_many_requests", NULL,
-                        "others do not read their answers, and there is no room for more of them");
+                        "you, and others, do not read the answers, and there is no room for more");
         return BEGUN_FAILED;
     }
     task->state = task->op->begin(task->op->cookie, request, error);

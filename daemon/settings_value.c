@@ -304,8 +304,7 @@ static int set_http(const char *text, char **value, char *why)
     if (strcmp(text, "off") == 0)
         return replace(value, NULL);
     if (http_address_check(text, why) != 0 ||
-        (http_address_is_unix(text) &&
-         check_path(text + strlen(HTTP_UNIX_PREFIX), most, why) != 0))
+        (http_address_is_unix(text) && check_path(text + strlen(HTTP_UNIX_PREFIX), most, why) != 0))
         return -1;
     return replace(value, text);
 }

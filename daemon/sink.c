@@ -42,7 +42,9 @@ struct sink {
     struct fold *fold;    /* NULL: lines are not folded */
     struct buffer native; /* summaries on their way to the batch */
     struct sink_batch batch;
-    int64_t read_row; /* the last one looked at */
+    int64_t read_row;    /* the last one looked at */
+    int64_t read_before; /* read_row when the last reading began */
+    int64_t lost_to;     /* rows up to here that are gone are counted */
     int64_t handed;
     int64_t safe;
     int64_t head;
@@ -218,6 +220,19 @@ static bool take_row(void *cookie, int64_t row, const char *json, size_t length)
     return sink->batch.data.length < BATCH_BYTES && filling->rows < BATCH_ROWS;
 }
 
+/* Retention has dropped so many rows behind read_row. They are passed over again at each new
+ * attempt, and counted once. */
+static void count_lost(struct sink *sink, int64_t skipped)
+{
+    int64_t from = sink->lost_to > sink->read_before ? sink->lost_to : sink->read_before;
+    int64_t to = sink->read_before + skipped;
+
+    if (skipped <= 0 || to <= from)
+        return;
+    sink->numbers.lost += (uint64_t)(to - from);
+    sink->lost_to = to;
+}
+
 /* Read what there is to read. Returns false if the store cannot be read. */
 static bool fill(struct sink *sink, char *why)
 {
@@ -227,10 +242,11 @@ static bool fill(struct sink *sink, char *why)
 
     batch_empty(batch);
     if (sink->read_row < head) {
+        sink->read_before = sink->read_row;
         if (store_reader_rows(sink->reader, sink->read_row, take_row, &filling, why) != 0)
             return false;
         pthread_mutex_lock(&sink->lock);
-        sink->numbers.lost += store_reader_skipped(sink->reader);
+        count_lost(sink, (int64_t)store_reader_skipped(sink->reader));
         pthread_mutex_unlock(&sink->lock);
         /* There are no more rows up to there: row numbers may leave some out. */
         if (filling.rows == 0)

@@ -81,7 +81,7 @@ static void set_fd(struct file *file, int fd)
 /* ---- the end of what is there ---- */
 
 /* The row of the record whose line, or beginning of a line, this is; 0 if it is none of ours. */
-static int64_t row_of(const struct file *file, const char *line, size_t length)
+static int64_t row_of(const struct file *file, const char *line, size_t length, char *why)
 {
     const char *key = render_id_key(file->settings->format);
     char incarnation[HELLO_INCARNATION + 1];
@@ -104,7 +104,7 @@ static int64_t row_of(const struct file *file, const char *line, size_t length)
     /* A number that ends with the text may have been torn itself. */
     if (at == end || *at != '"')
         return 0;
-    return store_reader_find(file->reader, incarnation, seq);
+    return store_reader_find(file->reader, incarnation, seq, why);
 }
 
 struct torn {
@@ -133,12 +133,14 @@ static int mend(struct file *file, const char *text, size_t length, off_t size, 
     struct torn torn = {.format = file->settings->format,
                         .text = text,
                         .length = length,
-                        .row = row_of(file, text, length)};
+                        .row = row_of(file, text, length, why)};
     const char *start = render_start(file->settings->format);
     size_t start_length = strlen(start);
     ssize_t written = 0, wanted = 0;
     int result = 0;
 
+    if (torn.row < 0)
+        return -1;
     if (torn.row > 0)
         store_reader_rows(file->reader, torn.row - 1, take_torn, &torn, why);
     if (torn.line.length > length && memcmp(torn.line.data, text, length) == 0) {
@@ -174,8 +176,8 @@ static ssize_t read_tail(int fd, char *tail, off_t *size)
                  status.st_size > (off_t)TAIL_BYTES ? status.st_size - (off_t)TAIL_BYTES : 0);
 }
 
-/* Looks at the last whole line of a tail. Returns where what comes behind it begins. */
-static size_t look_at_line(struct file *file, const char *tail, size_t length)
+/* Looks at the last whole line of a tail. Returns where what comes behind it begins, or -1. */
+static ssize_t look_at_line(struct file *file, const char *tail, size_t length, char *why)
 {
     const char *newline = memrchr(tail, '\n', length);
     const char *line;
@@ -185,10 +187,12 @@ static size_t look_at_line(struct file *file, const char *tail, size_t length)
         return 0;
     line = newline > tail ? memrchr(tail, '\n', (size_t)(newline - tail)) : NULL;
     line = line != NULL ? line + 1 : tail;
-    row = row_of(file, line, (size_t)(newline - line));
+    row = row_of(file, line, (size_t)(newline - line), why);
+    if (row < 0)
+        return -1;
     if (file->last < row)
         file->last = row;
-    return (size_t)(newline + 1 - tail);
+    return newline + 1 - tail;
 }
 
 /* Which record is the last, and is its line whole? */
@@ -197,13 +201,15 @@ static int look_at_end(struct file *file, char *why)
     char *tail = memory_get(TAIL_BYTES);
     off_t size = 0;
     ssize_t length = read_tail(file->stream.fd, tail, &size);
-    size_t line;
+    ssize_t line;
     int result = 0;
 
     if (length > 0) {
-        line = look_at_line(file, tail, (size_t)length);
-        if (line < (size_t)length)
-            result = mend(file, tail + line, (size_t)length - line, size, why);
+        line = look_at_line(file, tail, (size_t)length, why);
+        if (line < 0)
+            result = -1;
+        else if (line < length)
+            result = mend(file, tail + line, (size_t)(length - line), size, why);
     }
     free(tail);
     return result;
@@ -219,21 +225,22 @@ static char *old_name(const struct file *file, unsigned number)
 }
 
 /* A daemon was killed in the middle of a rotation, or right after it. */
-static void look_at_rotated(struct file *file)
+static int look_at_rotated(struct file *file, char *why)
 {
     char *tail = memory_get(TAIL_BYTES), *name = old_name(file, 1);
     int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    ssize_t length, line = 0;
     off_t size;
-    ssize_t length;
 
     if (fd >= 0) {
         length = read_tail(fd, tail, &size);
         if (length > 0)
-            look_at_line(file, tail, (size_t)length);
+            line = look_at_line(file, tail, (size_t)length, why);
         close(fd);
     }
     free(name);
     free(tail);
+    return line < 0 ? -1 : 0;
 }
 
 /* So that a new file's name survives a power cut, too. */
@@ -266,8 +273,8 @@ static void *file_open(struct sink_context *context, char *why)
         if (look_at_end(file, why) != 0)
             goto error_fd;
         set_fd(file, fd); /* its size may have changed */
-        if (file->size == 0 && file->settings->rotate_bytes > 0)
-            look_at_rotated(file);
+        if (file->size == 0 && file->settings->rotate_bytes > 0 && look_at_rotated(file, why) != 0)
+            goto error_fd;
         /*
          * Where lines are folded, the last line does not say that all rows before it are told of:
          * some may have been counted for a summary that never came. Only the cursor knows.

@@ -70,6 +70,8 @@ static void on_ack(jsCtx *stream, natsMsg *message, jsPubAck *ack, jsPubAckErr *
         if (ack != NULL) {
             nats->sent[i] = NULL;
         } else {
+            /* Not acknowledged, and never to be taken for a message that gets the same address. */
+            nats->sent[i] = (natsMsg *)nats;
             nats->refused = true;
             sink_say(nats->why, "%.200s",
                      error != NULL && error->ErrText != NULL ? error->ErrText

@@ -18,6 +18,7 @@
 
 #define TALLY_BUCKETS 256
 #define LEAST_SEGMENT_BYTES ((uint64_t)1 << 20)
+#define CROWDED_NS (INT64_C(3600) * 1000000000)  /* seen since: not forgotten for others */
 #define FULL_TOLD_NS (INT64_C(600) * 1000000000) /* how long a full disk is told of */
 
 static const char insert_sql[] =
@@ -379,7 +380,7 @@ static int name_is_foreign(struct store *store, const struct change *change, int
 }
 
 /* Let the incarnation that was not seen for the longest make room, its own uid's before others'. */
-static int make_room(struct store *store, uint32_t uid)
+static int make_room(struct store *store, uint32_t uid, int64_t now)
 {
     static const char forget_sql[] =
         "INSERT INTO about SELECT 'forgotten_' || key, value FROM (SELECT 'incarnations' AS key, 1 "
@@ -388,11 +389,14 @@ static int make_room(struct store *store, uint32_t uid)
         " SELECT 'stored', stored FROM incarnations WHERE incarnation = ?1 UNION ALL"
         " SELECT 'expired', expired FROM incarnations WHERE incarnation = ?1) WHERE 1"
         " ON CONFLICT(key) DO UPDATE SET value = value + excluded.value";
-    static const char oldest_sql[] = "SELECT incarnation FROM incarnations WHERE ?1 < 0 OR uid = "
-                                     "?1 ORDER BY last_seen_ns LIMIT 1";
+    /* Those of which nothing is stored first: what makes a crowd is that. */
+    static const char oldest_sql[] =
+        "SELECT incarnation, stored > expired AND last_seen_ns > ?2 FROM incarnations"
+        " WHERE ?1 < 0 OR uid = ?1 ORDER BY stored > expired, last_seen_ns LIMIT 1";
     char incarnation[HELLO_INCARNATION + 1] = "";
     sqlite3_stmt *statement = NULL;
     int64_t of_uid = 0, all = 0;
+    bool crowded = false;
     int result;
 
     sqlite3_bind_int64(store->crowd, 1, uid);
@@ -408,10 +412,16 @@ static int make_room(struct store *store, uint32_t uid)
     if (sqlite3_prepare_v2(store->database, oldest_sql, -1, &statement, NULL) != SQLITE_OK)
         return -1;
     sqlite3_bind_int64(statement, 1, of_uid < STORE_INCARNATIONS_OF_UID ? -1 : (int64_t)uid);
-    if (sqlite3_step(statement) == SQLITE_ROW)
+    sqlite3_bind_int64(statement, 2, now - CROWDED_NS);
+    if (sqlite3_step(statement) == SQLITE_ROW) {
         snprintf(incarnation, sizeof(incarnation), "%s",
                  (const char *)sqlite3_column_text(statement, 0));
+        crowded = sqlite3_column_int(statement, 1);
+    }
     sqlite3_finalize(statement);
+    /* It may come back, and what it sends again would be stored again. */
+    if (crowded)
+        return 1;
     for (int i = 0; i < 2; i++) {
         if (sqlite3_prepare_v2(store->database,
                                i == 0 ? forget_sql
@@ -432,7 +442,7 @@ static struct tally *greet(struct store *store, struct batch *batch, struct chan
 {
     const struct hello *hello = change->hello;
     struct tally *tally = find_tally(store, batch, hello->incarnation);
-    int foreign;
+    int foreign, room;
 
     if (tally != NULL && tally->uid != change->uid) {
         change->refusal = STORE_FOREIGN_INCARNATION;
@@ -444,8 +454,12 @@ static struct tally *greet(struct store *store, struct batch *batch, struct chan
         change->refusal = STORE_FOREIGN_NAME;
         return NULL;
     }
-    if ((tally == NULL && make_room(store, change->uid) != 0) ||
-        write_hello(store, hello, change->uid, batch->now) != 0)
+    if (tally == NULL && (room = make_room(store, change->uid, batch->now)) != 0) {
+        if (room > 0)
+            change->refusal = STORE_CROWDED;
+        return NULL;
+    }
+    if (write_hello(store, hello, change->uid, batch->now) != 0)
         return NULL;
     return tally != NULL ? tally : find_tally(store, batch, hello->incarnation);
 }

@@ -57,7 +57,8 @@ enum change_type {
 enum store_refusal {
     STORE_WELCOME,
     STORE_FOREIGN_INCARNATION, /* it belongs to another uid */
-    STORE_FOREIGN_NAME         /* the node's name does */
+    STORE_FOREIGN_NAME,        /* the node's name does */
+    STORE_CROWDED /* too many incarnations of this uid, or of all, have rows and are new */
 };
 
 struct change {
@@ -305,9 +306,11 @@ int store_reader_rows(struct store_reader *reader, int64_t after,
 uint64_t store_reader_skipped(const struct store_reader *reader);
 
 /*
- * store_reader_find(reader, incarnation, seq):
- * Return the row number of that record, 0 if it is not there or cannot be read. Then rest.
+ * store_reader_find(reader, incarnation, seq, why):
+ * Return the row number of that record, 0 if it is not there, or -1 if that cannot be told, and say
+ * in ${why} why. Then rest.
  */
-int64_t store_reader_find(struct store_reader *reader, const char *incarnation, uint64_t seq);
+int64_t store_reader_find(struct store_reader *reader, const char *incarnation, uint64_t seq,
+                          char why[STORE_WHY_SIZE]);
 
 #endif

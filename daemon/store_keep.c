@@ -182,6 +182,7 @@ int store_roll(struct store *store, char *why)
     store->live = store_new_live(store, store->next_row);
     old->bytes = segment_measure(old);
     store->live->bytes = segment_measure(store->live);
+    store->live->began_bytes = store->live->bytes;
     atomic_store(&old->state, SEGMENT_CLOSED);
     catalogue_add(&store->catalogue, store->live);
     forget_old_columns(store);
@@ -236,13 +237,15 @@ static bool forget_incarnations(struct store *store, int64_t now)
         "INSERT INTO about SELECT 'forgotten_incarnations', count(*) FROM incarnations"
         " WHERE stored = expired AND last_seen_ns < iif(ended, ?2, ?3)"
         " ON CONFLICT(key) DO UPDATE SET value = value + excluded.value",
-        "INSERT INTO about SELECT 'forgotten_made', coalesce(sum(made), 0) FROM incarnations"
+        "INSERT INTO about SELECT 'forgotten_made', CAST(total(made) AS INTEGER) FROM incarnations"
         " WHERE stored = expired AND last_seen_ns < iif(ended, ?2, ?3)"
         " ON CONFLICT(key) DO UPDATE SET value = value + excluded.value",
-        "INSERT INTO about SELECT 'forgotten_stored', coalesce(sum(stored), 0) FROM incarnations"
+        "INSERT INTO about SELECT 'forgotten_stored', CAST(total(stored) AS INTEGER) FROM "
+        "incarnations"
         " WHERE stored = expired AND last_seen_ns < iif(ended, ?2, ?3)"
         " ON CONFLICT(key) DO UPDATE SET value = value + excluded.value",
-        "INSERT INTO about SELECT 'forgotten_expired', coalesce(sum(expired), 0) FROM incarnations"
+        "INSERT INTO about SELECT 'forgotten_expired', CAST(total(expired) AS INTEGER) FROM "
+        "incarnations"
         " WHERE stored = expired AND last_seen_ns < iif(ended, ?2, ?3)"
         " ON CONFLICT(key) DO UPDATE SET value = value + excluded.value",
         "DELETE FROM incarnations WHERE stored = expired AND last_seen_ns < iif(ended, ?2, ?3)",
@@ -352,7 +355,7 @@ static void roll_if_due(struct store *store, const struct store_settings *limits
     if (segment_rows(store->live) == 0 || now < store->retry_ns)
         return;
     if (segment_rows(store->live) < segment_rows_max(store) &&
-        store->live->bytes < store_segment_bytes(store) &&
+        store->live->bytes - store->live->began_bytes < store_segment_bytes(store) &&
         now - store->live_began_ns < age_limit(limits))
         return;
     while ((result = store_roll(store, why)) == SQLITE_FULL &&

@@ -12,6 +12,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "buffer.h"
 #include "log.h"
 #include "memory.h"
 #include "store_internal.h"
@@ -60,6 +61,29 @@ static int look_into_folder(struct store *store, struct found *found, char *why)
 
 /* ---- the file that the user names ---- */
 
+/* What the file's log has goes into the file: it would stay behind when that gets another name. */
+static int take_in_log(const char *path, char *why)
+{
+    struct buffer name = {0};
+    sqlite3 *database = NULL;
+    int result = 0;
+
+    buffer_text(&name, path);
+    buffer_append(&name, "-wal", sizeof("-wal"));
+    if (access(name.data, F_OK) == 0) {
+        if (schema_connect(path, SQLITE_OPEN_READWRITE, &database) != SQLITE_OK ||
+            sqlite3_exec(database, "PRAGMA journal_mode=DELETE", NULL, NULL, NULL) != SQLITE_OK ||
+            access(name.data, F_OK) == 0)
+            result = schema_fail(why,
+                                 "%s: a store of version 1 that somebody else has open (sqlite3, a "
+                                 "backup); it is taken over when that is closed",
+                                 path);
+        sqlite3_close(database);
+    }
+    buffer_clear(&name);
+    return result;
+}
+
 /* Move the store of version 1, which has become a segment, to its place. */
 static int take_over_first(struct store *store, char *why)
 {
@@ -70,6 +94,8 @@ static int take_over_first(struct store *store, char *why)
     if (access(segment->path, F_OK) == 0)
         schema_fail(why, "%s: is a store of version 1, but %s is there already", store->path,
                     segment->path);
+    else if (take_in_log(store->path, why) != 0)
+        result = -1;
     else if (rename(store->path, segment->path) != 0 || fsync(store->folder_lock) != 0)
         schema_fail(why, "%s: cannot become %s: %s", store->path, segment->path, strerror(errno));
     else

@@ -442,7 +442,8 @@ uint64_t store_reader_skipped(const struct store_reader *reader)
     return reader->skipped;
 }
 
-/* The row of that record in a part: by the columns, or by an index on the number. */
+/* The row of that record in a part, by the columns or by an index on the number; 0 if it is not
+ * there, -1 on error. */
 static int64_t find_in_part(struct store_reader *reader, const struct store_part *part,
                             const char *incarnation, uint64_t seq, const char *id)
 {
@@ -457,14 +458,21 @@ static int64_t find_in_part(struct store_reader *reader, const struct store_part
     do {
         count = store_reader_candidates(reader, &condition, 1, first, part->last, false, rows, 64);
         if (sqlite3_prepare_v2(part->database, sql, -1, &statement, NULL) != SQLITE_OK)
-            return 0;
+            return -1;
         sqlite3_bind_int64(statement, 1, (int64_t)seq);
         sqlite3_bind_text(statement, 2, incarnation, -1, SQLITE_STATIC);
         for (ptrdiff_t i = 0; row == 0 && i < (count < 0 ? 1 : count); i++) {
             sqlite3_bind_int64(statement, 3, count < 0 ? part->first : rows[i]);
             sqlite3_bind_int64(statement, 4, count < 0 ? part->last : rows[i]);
-            if (sqlite3_step(statement) == SQLITE_ROW)
+            switch (sqlite3_step(statement)) {
+            case SQLITE_ROW:
                 row = sqlite3_column_int64(statement, 0);
+                break;
+            case SQLITE_DONE:
+                break;
+            default:
+                row = -1;
+            }
             sqlite3_reset(statement);
         }
         sqlite3_finalize(statement);
@@ -474,15 +482,19 @@ static int64_t find_in_part(struct store_reader *reader, const struct store_part
     return row;
 }
 
-int64_t store_reader_find(struct store_reader *reader, const char *incarnation, uint64_t seq)
+int64_t store_reader_find(struct store_reader *reader, const char *incarnation, uint64_t seq,
+                          char why[STORE_WHY_SIZE])
 {
-    char why[STORE_WHY_SIZE], id[64];
     int64_t row = INT64_MAX, found = 0;
     struct store_part part;
+    char id[64];
+    int there;
 
     snprintf(id, sizeof(id), "%s-%llu", incarnation, (unsigned long long)seq);
-    while (found == 0 && store_reader_part(reader, row, true, &part, why) > 0) {
-        found = find_in_part(reader, &part, incarnation, seq, id);
+    while (found == 0 && (there = store_reader_part(reader, row, true, &part, why)) != 0) {
+        found = there > 0 ? find_in_part(reader, &part, incarnation, seq, id) : -1;
+        if (there > 0 && found < 0)
+            schema_fail(why, "%s", sqlite3_errmsg(part.database));
         row = part.first - 1;
     }
     store_reader_rest(reader);

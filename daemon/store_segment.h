@@ -41,7 +41,8 @@ struct segment {
     struct columns *columns;
     struct owed
         *held; /* what of each node is in it, while a full disk could keep us from reading it */
-    uint64_t bytes; /* of its files, when they were last looked at */
+    uint64_t bytes;       /* of its files, when they were last looked at */
+    uint64_t began_bytes; /* of these, what it took over from the segment before; 0: not known */
 };
 
 struct catalogue {

@@ -360,9 +360,9 @@ static void test_reader(void **state)
     seen = (struct seen){.stop_after = 1};
     assert_int_equal(store_reader_rows(reader, 0, see, &seen, why), 0);
     assert_int_equal(seen.count, 1);
-    assert_int_equal(store_reader_find(reader, "0123456789abcdef", 30), 3);
-    assert_int_equal(store_reader_find(reader, "0123456789abcdef", 31), 0);
-    assert_int_equal(store_reader_find(reader, "fedcba9876543210", 30), 0);
+    assert_int_equal(store_reader_find(reader, "0123456789abcdef", 30, why), 3);
+    assert_int_equal(store_reader_find(reader, "0123456789abcdef", 31, why), 0);
+    assert_int_equal(store_reader_find(reader, "fedcba9876543210", 30, why), 0);
     store_reader_close(reader);
 }
 
@@ -517,7 +517,7 @@ static void test_rolls(void **state)
     assert_int_equal(store_reader_part(reader, 0, true, &part, why), 0);
     assert_int_equal(store_reader_part(reader, 11, false, &part, why), 0);
     for (int64_t seq = 1; seq <= 10; seq++)
-        assert_int_equal(store_reader_find(reader, "0123456789abcdef", (uint64_t)seq), seq);
+        assert_int_equal(store_reader_find(reader, "0123456789abcdef", (uint64_t)seq, why), seq);
     store_reader_close(reader);
 
     reopen(fixture);
@@ -795,7 +795,7 @@ static void check_taken_over(struct fixture *fixture)
                      SQLITE_OK);
     assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
     sqlite3_finalize(statement);
-    assert_int_equal(store_reader_find(reader, "0123456789abcdef", 8), 3);
+    assert_int_equal(store_reader_find(reader, "0123456789abcdef", 8, why), 3);
     store_reader_close(reader);
 }
 
