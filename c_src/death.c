@@ -202,12 +202,14 @@ static void suppose_unseen(struct coroner *coroner, ErlNifEnv *env, struct weigh
 
 /* What is outside the scope may have ended it. */
 static bool is_lost_to_scope(const struct coroner *coroner, const struct weighing *weighing,
-                             const struct entry *entry)
+                             const struct entry *entry, uint64_t time_ns)
 {
     if (scope_kind_of(coroner->scope) == SCOPE_ALL)
         return false;
     for (size_t i = 0; i < weighing->count; i++)
-        if (weighing->facts[i].kind == EVIDENCE_UNSEEN)
+        if (weighing->facts[i].kind == EVIDENCE_UNSEEN &&
+            (weighing->facts[i].still_linked || weighing->facts[i].time_ns > time_ns ||
+             time_ns - weighing->facts[i].time_ns <= ATTRIBUTION_TRAPPED_AGE_NS))
             return true;
     return entry->links.count > LINKS_LOOKED_AT;
 }
@@ -428,7 +430,7 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
     weigh_entry(&weighing, entry);
     weigh_wide(coroner, &weighing, entry, facts.reason);
     weigh_links(coroner, env, &weighing, entry, &facts);
-    facts.evidence_lost = facts.evidence_lost || is_lost_to_scope(coroner, &weighing, entry);
+    facts.evidence_lost = facts.evidence_lost || is_lost_to_scope(coroner, &weighing, entry, facts.time_ns);
     verdict = attribute(&facts, weighing.facts, weighing.count);
 
     record->source = verdict.source;

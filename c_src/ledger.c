@@ -589,13 +589,32 @@ static void mark_evicted(struct entry *entry, uint64_t time_ns)
 }
 
 /* Puts `evidence` on the entry. Returns what has to go for it, to be freed without the lock; or NULL. */
+/* The older of two pieces that say that a process outside the scope has died; NULL where there are fewer. */
+static struct evidence **unseen_place(struct entry *entry)
+{
+    struct evidence **oldest = NULL;
+    unsigned count = 0;
+
+    for (struct evidence **at = &entry->evidence; *at != NULL; at = &(*at)->next)
+        if ((*at)->kind == EVIDENCE_UNSEEN) {
+            oldest = at;
+            count++;
+        }
+    return count < 2 ? NULL : oldest;
+}
+
 static struct evidence *put_evidence(struct ledger *ledger, struct entry *entry,
                                      struct evidence *evidence)
 {
-    struct evidence **at = is_own_word(evidence) ? own_place(entry) : NULL;
+    struct evidence **at = is_own_word(evidence)              ? own_place(entry)
+                           : evidence->kind == EVIDENCE_UNSEEN ? unseen_place(entry)
+                                                               : NULL;
     struct evidence *gone = NULL;
 
-    /* Of its own words only the last counts, so the one before goes for it; else the oldest of a full entry. */
+    /*
+     * Of its own words only the last counts, so the one before goes for it; of what was not seen two, for it shall not
+     * push out what was; else the oldest of a full entry.
+     */
     if (at == NULL || *at == NULL) {
         at = &entry->evidence;
         if (entry->evidence_count < LEDGER_EVIDENCE) {

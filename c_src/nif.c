@@ -422,6 +422,7 @@ static ERL_NIF_TERM nif_stop(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     supervisors_clear(coroner->supervisors);
     purge_reset(coroner->purge, NO_WORD, NO_WORD);
     scope_set(coroner->scope, SCOPE_ALL, NULL, 0, NULL, 0);
+    scope_forget(coroner->scope);
     bystanders_set(coroner->bystanders, NULL, 0);
     journal_reset(coroner->journal, 0);
     pthread_mutex_unlock(&coroner->lifecycle);
@@ -462,6 +463,8 @@ static ERL_NIF_TERM nif_scope(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
               : argv[0] == atoms.applications ? SCOPE_APPLICATIONS
                                               : SCOPE_ALL,
               modules, module_count, applications, application_count);
+    if (argv[3] != atoms.true_)
+        scope_forget(coroner->scope);
     scope_settle(coroner->scope, argv[3] == atoms.true_);
     return atoms.ok;
 }

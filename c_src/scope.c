@@ -95,6 +95,14 @@ void scope_leave(struct scope *scope, term_word pid)
     pthread_mutex_unlock(&scope->lock);
 }
 
+void scope_forget(struct scope *scope)
+{
+    pthread_mutex_lock(&scope->lock);
+    linkset_clear(&scope->leaving);
+    atomic_store_explicit(&scope->head.leaving_count, 0, memory_order_release);
+    pthread_mutex_unlock(&scope->lock);
+}
+
 bool scope_left(struct scope *scope, term_word pid)
 {
     bool left;

@@ -64,6 +64,9 @@ bool scope_excludes_children(const struct scope *scope);
  * coroner_watch looks. */
 void scope_leave(struct scope *scope, term_word pid);
 
+/** scope_forget(scope): nobody is to leave any more: who was stays traced until coroner_watch looks. */
+void scope_forget(struct scope *scope);
+
 /** scope_left(scope, pid): whether scope_leave was told of ${pid}; that is forgotten. Takes no lock
  * when nobody is to leave. */
 bool scope_left(struct scope *scope, term_word pid);

@@ -106,14 +106,17 @@ scope(Scope, #watch{scope = Scope} = Watch) ->
 scope(Scope, #watch{status = paused} = Watch) ->
     ok = coroner_scope:tell(Scope, false),
     Watch#watch{scope = Scope};
-scope(Scope, #watch{trace = Before} = Watch) ->
+scope(Scope, #watch{trace = Before, gap = Gap} = Watch) ->
+    ok = coroner_nif:blind(infinity), % who is outside and dies before the pass has come to it, may have taken others along
     ok = coroner_scope:tell(Scope, false),
     Trace = coroner_trace:rescope(Scope, Before),
     Enter = case coroner_scope:hands_on(Scope) of
                 true -> fun(Pids) -> enter_anew(Pids, Trace) end;
                 false -> fun coroner_nif:expect/1
             end,
-    take_all(Enter, Watch#watch{scope = Scope, trace = Trace}).
+    Taken = take_all(Enter, Watch#watch{scope = Scope, trace = Trace}),
+    _ = [ok = coroner_nif:blind(?BLIND_MS) || Gap =:= none],
+    Taken.
 
 %% Those that are traced already lack the flag by which those that they start are.
 enter_anew(Pids, Trace) ->
@@ -151,7 +154,8 @@ now_ns() ->
 %% that were born before it was known of all who is inside.
 take_all(Enter, #watch{scope = Scope} = Watch) ->
     {Seen, Foreign, _} = pass(Enter, Watch),
-    ok = coroner_scope:tell(Scope, true),
+    %% A process that another tool traces is not in the ledger, and what it starts is not outside for that.
+    ok = coroner_scope:tell(Scope, Foreign =:= []),
     Taken = Watch#watch{snapshot = Seen, foreign = Foreign},
     case Scope of
         all -> ok = coroner_scope:bystanders(all), Taken;
@@ -185,10 +189,11 @@ pass(Enter, #watch{trace = Trace, scope = Scope}) ->
           end, {Pool, [], coroner_scope:sight(Scope), 0}),
     {coroner_sweep:finish(After), Foreign, Changed}.
 
-%% First the flags, then the entry: an event of a process without one would be taken for that of an unknown process.
+%% First the flags, then the entry: an event of a process without one would be taken for that of an unknown process. Who has lost
+%% its flags already has an entry all the same.
 let_go(Pids, Trace) ->
     Released = coroner_trace:release(Pids, Trace),
-    lists:foreach(fun coroner_nif:drop/1, Released),
+    lists:foreach(fun coroner_nif:drop/1, Pids),
     length(Released).
 
 %% What the scope wants from look to look: who has registered an excluded name goes; who is outside with a name is known by
@@ -289,7 +294,8 @@ recover(Lost, Robbed, #watch{trace = Trace} = Watch) ->
 
 %% What died unseen goes from the ledger. A process that is just exiting is dead to the VM a moment before its exit
 %% event comes, which needs the entry; so there is a pause between finding and dropping.
-renew(#watch{trace = Trace} = Watch) ->
+renew(#watch{trace = Trace, scope = Scope} = Watch) ->
+    ok = coroner_scope:tell(Scope, false), % who was to leave may have been asked by nobody
     ok = take_ports(erlang:ports(), Trace),
     Renewed = take_all(fun(Pids) -> ok = coroner_nif:renew(Pids), Pids end, Watch),
     ok = bury(0),

@@ -865,6 +865,27 @@ static void test_takes_over_when_interrupted(void **state)
     assert_non_null(strstr(why, "is there already"));
 }
 
+/* Somebody reads a store of version 1 when it is to be taken over: nothing of it may stay behind in
+ * its log. */
+static void test_takes_over_what_somebody_reads(void **state)
+{
+    struct fixture *fixture = *state;
+    char why[STORE_WHY_SIZE];
+    sqlite3 *other;
+    int exit_code;
+
+    make_first(fixture);
+    assert_int_equal(sqlite3_open(fixture->path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN; SELECT count(*) FROM exits", NULL, NULL, NULL),
+                     SQLITE_OK);
+    for (int i = 0; i < 3; i++)
+        assert_null(store_open(fixture->path, &exit_code, why));
+    assert_non_null(strstr(why, "somebody else has open"));
+    sqlite3_close(other);
+    reopen(fixture);
+    check_taken_over(fixture);
+}
+
 /* ---- who is who ---- */
 
 static void test_name_belongs_to_a_user(void **state)
@@ -920,6 +941,65 @@ static void test_incarnations_are_bounded(void **state)
     assert_int_equal(ask(fixture, "SELECT count(*) FROM incarnations WHERE uid = 7"), 1);
     assert_int_equal(ask(fixture, "SELECT value FROM about WHERE key = 'forgotten_made'"), 5);
     assert_int_equal(ask(fixture, "SELECT value FROM about WHERE key = 'forgotten_stored'"), 3);
+    free(live);
+}
+
+/* A crowd of incarnations without rows makes room among itself; one of which there are rows is not
+ * forgotten for it, and when all have rows and were seen lately, who comes is refused: what the
+ * forgotten sends again would be stored twice. */
+static void test_a_crowd(void **state)
+{
+    struct fixture *fixture = *state;
+    char *live = newest_file(fixture, ".seg"), sql[512];
+
+    apply(fixture, (struct change){.type = CHANGE_HELLO, .uid = 8});
+    add_records(fixture, 1, 10);
+    meddle(live, "UPDATE incarnations SET last_seen_ns = 1");
+    snprintf(
+        sql, sizeof(sql),
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
+        " INSERT INTO incarnations(incarnation, node, host, os_pid, otp, uid, first_seen_ns,"
+        " last_seen_ns) SELECT printf('%%016x', i), 'm@h', 'h', 1, '25', 8, i + 1, i + 1 FROM n",
+        STORE_INCARNATIONS_OF_UID - 1);
+    meddle(live, sql);
+    free(fixture->hello.name);
+    fixture->hello.name = memory_string("m@h");
+    memcpy(fixture->hello.incarnation, "ffffffffffffffff", 17);
+    assert_int_equal(apply(fixture, (struct change){.type = CHANGE_HELLO, .uid = 8}).refusal,
+                     STORE_WELCOME);
+    assert_int_equal(ask(fixture, "SELECT stored FROM incarnations"
+                                  " WHERE incarnation = '0123456789abcdef'"),
+                     10);
+    meddle(live, "UPDATE incarnations SET made = 5, stored = 3, last_seen_ns = 9e18");
+    memcpy(fixture->hello.incarnation, "fffffffffffffffe", 17);
+    assert_int_equal(apply(fixture, (struct change){.type = CHANGE_HELLO, .uid = 8}).refusal,
+                     STORE_CROWDED);
+    assert_int_equal(ask(fixture, "SELECT count(*) FROM incarnations"), STORE_INCARNATIONS_OF_UID);
+    free(live);
+}
+
+/* What nodes claim to have made adds up to more than an integer holds; what is dropped is counted
+ * all the same. */
+static void test_claims_without_measure(void **state)
+{
+    struct fixture *fixture = *state;
+    char *live = newest_file(fixture, ".seg");
+
+    limit(fixture, (struct store_settings){.segment_rows = 10});
+    apply(fixture, (struct change){.type = CHANGE_HELLO, .uid = 7});
+    add_records(fixture, 1, 10);
+    meddle(live, "INSERT INTO incarnations(incarnation, node, host, os_pid, otp, uid, made, ended,"
+                 " first_seen_ns, last_seen_ns) VALUES('00000000000000aa', 'a@h', 'h', 1, '25', 8,"
+                 " 9223372036854775807, 1, 1, 1), ('00000000000000bb', 'b@h', 'h', 1, '25', 8,"
+                 " 9223372036854775807, 1, 1, 1)");
+    add_records(fixture, 11, 20);
+    limit(fixture, (struct store_settings){.segment_rows = 10, .max_bytes = 1});
+    store_tend(fixture->store);
+    assert_int_equal(ask(fixture, "SELECT expired FROM incarnations"
+                                  " WHERE incarnation = '0123456789abcdef'"),
+                     numbers_of(fixture).expired_by_size);
+    assert_true(numbers_of(fixture).expired_by_size >= 10);
+    assert_int_equal(ask(fixture, "SELECT count(*) FROM incarnations"), 1);
     free(live);
 }
 
@@ -1105,6 +1185,9 @@ int main(void)
         TEST(test_takes_over_when_interrupted),
         TEST(test_name_belongs_to_a_user),
         TEST(test_incarnations_are_bounded),
+        TEST(test_a_crowd),
+        TEST(test_claims_without_measure),
+        TEST(test_takes_over_what_somebody_reads),
         TEST(test_candidates),
         TEST(test_times),
     };
