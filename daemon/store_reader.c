@@ -15,12 +15,14 @@
 #include "store_internal.h"
 
 #define OPEN_MAX 40
+#define IDLE_S 60 /* a segment that was not read for so long is closed when the reader rests */
 
 struct opened {
     struct segment *segment; /* referred to; NULL: free */
     sqlite3 *database;
     sqlite3_stmt *rows;
     uint64_t used; /* when, as a number that rises */
+    time_t used_s; /* and by the monotonic clock */
 };
 
 struct store_reader {
@@ -107,6 +109,14 @@ void store_reader_close(struct store_reader *reader)
     free(reader);
 }
 
+static time_t monotonic_s(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return now.tv_sec;
+}
+
 static void wake_up(struct store_reader *reader)
 {
     if (!reader->resting)
@@ -120,6 +130,7 @@ static void wake_up(struct store_reader *reader)
 void store_reader_rest(struct store_reader *reader)
 {
     struct catalogue *catalogue = &reader->store->catalogue;
+    time_t now = monotonic_s();
 
     columns_release(reader->columns);
     reader->columns = NULL;
@@ -134,7 +145,7 @@ void store_reader_rest(struct store_reader *reader)
         pthread_mutex_lock(&catalogue->lock);
         gone = reader->open[i].segment->gone;
         pthread_mutex_unlock(&catalogue->lock);
-        if (gone)
+        if (gone || now - reader->open[i].used_s > IDLE_S)
             close_opened(reader, &reader->open[i]);
     }
     pthread_mutex_lock(&reader->lock);
@@ -214,6 +225,7 @@ static struct opened *open_segment(struct store_reader *reader, struct segment *
         sqlite3_progress_handler(opened->database, 4096, check_deadline, reader);
     }
     opened->used = ++reader->uses;
+    opened->used_s = monotonic_s();
     return opened;
 }
 
