@@ -318,7 +318,7 @@ def test_reload_of_a_bad_file(s):
                                    "query { mode = 0600 }\nsink a { path = 'x\n"), 1):
         path = write_config(s, text)
         daemon.process.send_signal(signal.SIGHUP)
-        daemon.wait_log("info: reloaded", number)
+        daemon.wait_log("info: the outputs are opened anew", number)
         equal(len(daemon.logged(r"error: %s:\d+: .*; all settings stay as they are" % re.escape(path))), number)
     equal(daemon.logged(r" now \(it was"), [])
     equal(stat.S_IMODE(os.stat(daemon.query).st_mode), 0o666)
