@@ -27,6 +27,7 @@ struct weighing {
     struct weighed of[LEDGER_EVIDENCE + PULLS + SUPPOSED];
     size_t count;
     size_t held_from; /* index of the first one that is not from its entry */
+    bool unseen_left_out; /* a link to one that died outside the scope found no place here */
 };
 
 static void weigh_entry(struct weighing *weighing, const struct entry *entry)
@@ -191,9 +192,12 @@ static void suppose_unseen(struct coroner *coroner, ErlNifEnv *env, struct weigh
     for (size_t l = 0; l < count; l++) {
         struct weighed *unseen;
 
-        if (remotes_is_word(links[l]) || !died_outside(coroner, env, links[l]) ||
-            (unseen = suppose(weighing, EVIDENCE_UNSEEN)) == NULL)
+        if (remotes_is_word(links[l]) || !died_outside(coroner, env, links[l]))
             continue;
+        if ((unseen = suppose(weighing, EVIDENCE_UNSEEN)) == NULL) {
+            weighing->unseen_left_out = true;
+            continue;
+        }
         unseen->detail->target = links[l];
         weighing->facts[weighing->count - 1].still_linked = true;
         weighing->facts[weighing->count - 1].is_parent = links[l] == entry->parent;
@@ -211,7 +215,7 @@ static bool is_lost_to_scope(const struct coroner *coroner, const struct weighin
             (weighing->facts[i].still_linked || weighing->facts[i].time_ns > time_ns ||
              time_ns - weighing->facts[i].time_ns <= ATTRIBUTION_TRAPPED_AGE_NS))
             return true;
-    return entry->links.count > LINKS_LOOKED_AT;
+    return weighing->unseen_left_out || entry->links.count > LINKS_LOOKED_AT;
 }
 
 static void weigh_links(struct coroner *coroner, ErlNifEnv *env, struct weighing *weighing,
@@ -414,6 +418,7 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
     if (shape == REASON_ERROR)
         target = dead_target(env, reason);
     weighing.count = 0;
+    weighing.unseen_left_out = false;
     term_flatten(env, reason, &bytes);
     facts = (struct exit_facts){.reason = term_print_of(reason, &bytes),
                                 .shape = (uint8_t)shape,
