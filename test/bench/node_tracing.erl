@@ -19,7 +19,7 @@ variants() ->
 on(none) ->
     none;
 on(floor) ->
-    Trace = floor_trace:open(1),
+    Trace = floor_trace:open(1, all),
     ok = floor_trace:arm(Trace),
     [] = floor_trace:trace(processes(), Trace),
     Trace;
