@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """What the tests of coronerd stand on: the real daemon in a folder of its own, a client of its query
 socket, and the list of tests. Nothing here sleeps: everything waits for a line, a frame or an end."""
+import argparse
 import contextlib
 import glob
 import json
@@ -306,6 +307,19 @@ def ask(path, *requests, raw=False):
         return list(client.lines())
 
 
+def receive_all(sock):
+    """What the daemon says until it closes."""
+    data = b""
+    while True:
+        try:
+            part = sock.recv(65536)
+        except ConnectionResetError:
+            return data
+        if not part:
+            return data
+        data += part
+
+
 class Setting:
     """What one test gets: a folder of its own, and the end of everything it started."""
 
@@ -340,6 +354,27 @@ class Setting:
             daemon.process.wait()
         daemon.reader.join(10)
         daemon.process.stderr.close()
+
+
+def arguments():
+    """The parser of what every program of tests is given. One may add to it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--daemon", required=True, help="coronerd as it is shipped")
+    parser.add_argument("--san-daemon", required=True, help="coronerd built with the sanitizers")
+    parser.add_argument("names", nargs="*", help="only these tests")
+    return parser
+
+
+def main(options=None, counted=(0, 0)):
+    """Run the tests of the program that calls this, after those that are ${counted} already, (passed, failed); prints the sum.
+    Returns its exit code."""
+    options = options or arguments().parse_args()
+    # So that what was started ends with us, whoever ends us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    passed, failed = run_tests(os.path.abspath(options.daemon), os.path.abspath(options.san_daemon), options.names)
+    passed, failed = passed + counted[0], failed + counted[1]
+    print("%d passed, %d failed" % (passed, failed))
+    return 1 if failed or not passed else 0
 
 
 def run_tests(plain, san, names):

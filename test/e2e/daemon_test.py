@@ -5,7 +5,6 @@
 
 Prints "ok NAME" or "not ok NAME: why" for each test and closes with "N passed, N failed".
 """
-import argparse
 import contextlib
 import os
 import random
@@ -17,7 +16,6 @@ import signal
 import socket
 import sqlite3
 import stat
-import struct
 import subprocess
 import sys
 import threading
@@ -26,8 +24,8 @@ import cbor2
 
 import daemon_harness
 import query_test  # its tests are among those that are run
-from daemon_harness import LINE_MAX, NOBODY, ROOT, check, check_line, equal, test
-from fake_node import BYE, COUNTERS, ERROR, GAP, HELLO, RECORD, FakeNode, Refused, exit_record, frame, pack_keys
+from daemon_harness import LINE_MAX, NOBODY, ROOT, check, check_line, equal, receive_all, test
+from fake_node import BYE, COUNTERS, ERROR, GAP, HELLO, RECORD, FakeNode, Refused, exit_record, frame, frames_of, pack_keys
 
 # ---- starting and not starting ---------------------------------------------------------------------
 
@@ -466,26 +464,6 @@ def test_whatever_a_record_holds(s):
 
 
 # ---- frames that are wrong --------------------------------------------------------------------------
-
-
-def receive_all(sock):
-    """What the daemon says until it closes."""
-    data = b""
-    while True:
-        try:
-            part = sock.recv(65536)
-        except ConnectionResetError:
-            return data
-        if not part:
-            return data
-        data += part
-
-
-def frames_of(data):
-    while data:
-        length = struct.unpack(">I", data[:4])[0]
-        yield cbor2.loads(data[4:4 + length])
-        data = data[4 + length:]
 
 
 def hello(**changes):
@@ -1966,26 +1944,13 @@ def unit_test(binary, wrapper):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--daemon", required=True, help="coronerd as it is shipped")
-    parser.add_argument("--san-daemon", required=True, help="coronerd built with the sanitizers")
+    parser = daemon_harness.arguments()
     parser.add_argument("--unit", action="append", default=[])
     parser.add_argument("--valgrind", action="append", default=[])
-    parser.add_argument("names", nargs="*", help="only these tests")
     options = parser.parse_args()
-    plain, san = os.path.abspath(options.daemon), os.path.abspath(options.san_daemon)
-
-    passed = failed = 0
-    for binaries, wrapper in ((options.unit, []), (options.valgrind, VALGRIND)):
-        for binary in binaries if not options.names else []:
-            good, bad = unit_test(binary, wrapper)
-            passed += good
-            failed += bad
-    good, bad = daemon_harness.run_tests(plain, san, options.names)
-    passed += good
-    failed += bad
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed or not passed else 0
+    programs = [(options.unit, []), (options.valgrind, VALGRIND)] if not options.names else []
+    counts = [unit_test(binary, wrapper) for binaries, wrapper in programs for binary in binaries]
+    return daemon_harness.main(options, [sum(count) for count in zip((0, 0), *counts)])
 
 
 if __name__ == "__main__":

@@ -43,6 +43,14 @@ def frame(array):
     return struct.pack(">I", len(body)) + body
 
 
+def frames_of(data):
+    """The arrays in these bytes, which end with a whole frame."""
+    while data:
+        length = struct.unpack(">I", data[:4])[0]
+        yield cbor2.loads(data[4:4 + length])
+        data = data[4 + length:]
+
+
 def exit_record(pid, source="self_error", reason="badarg", name=None, module="worker", origin=None):
     """A plausible record of an exit, as a map with names for keys."""
     record = {

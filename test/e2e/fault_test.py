@@ -7,7 +7,6 @@ Each test ends with the same look: made = stored + lost, ids unique, nothing ack
 --long: as many rounds and as much time as one takes who wants to know; without it, a little of each.
 Prints "ok NAME" or "not ok NAME: why" for each test and closes with "N passed, N failed".
 """
-import argparse
 import errno
 import json
 import os
@@ -15,7 +14,6 @@ import random
 import re
 import resource
 import select
-import signal
 import socket
 import statistics
 import struct
@@ -27,8 +25,8 @@ import time
 import cbor2
 
 import daemon_harness
-from daemon_harness import Client, check, equal, test
-from fake_node import ACK, ERROR, HELLO, RECORD, FakeNode, exit_record, frame, pack_keys
+from daemon_harness import Client, check, equal, receive_all, test
+from fake_node import ACK, ERROR, HELLO, RECORD, FakeNode, exit_record, frame, frames_of, pack_keys
 from real_node import RealNode
 
 LONG = False
@@ -531,25 +529,6 @@ def test_32_nodes_at_once(s):
 # ---- frames -----------------------------------------------------------------------------------------
 
 
-def receive_all(sock):
-    data = b""
-    while True:
-        try:
-            part = sock.recv(65536)
-        except ConnectionResetError:
-            return data
-        if not part:
-            return data
-        data += part
-
-
-def frames_of(data):
-    while data:
-        length = struct.unpack(">I", data[:4])[0]
-        yield cbor2.loads(data[4:4 + length])
-        data = data[4 + length:]
-
-
 def hello(incarnation):
     return frame([HELLO, 1, pack_keys({"incarnation": incarnation, "name": "x@h", "host": "h", "os_pid": 1, "otp": "25",
                                        "first_held": 1, "made": 0})])
@@ -654,18 +633,12 @@ def test_writes_of_every_size(s):
 
 def main():
     global LONG  # pylint: disable=global-statement
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--daemon", required=True)
-    parser.add_argument("--san-daemon", required=True)
+    parser = daemon_harness.arguments()
     parser.add_argument("--long", action="store_true")
-    parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     LONG = options.long
-    passed, failed = daemon_harness.run_tests(os.path.abspath(options.daemon), os.path.abspath(options.san_daemon),
-                                              options.names)
-    print("%d passed, %d failed" % (passed, failed))
-    sys.exit(failed > 0)
+    return daemon_harness.main(options)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

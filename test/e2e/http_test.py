@@ -5,7 +5,6 @@
 
 Prints "ok NAME" or "not ok NAME: why" for each test and closes with "N passed, N failed".
 """
-import argparse
 import json
 import os
 import re
@@ -22,7 +21,7 @@ import urllib.parse
 import urllib.request
 
 import daemon_harness
-from daemon_harness import ROOT, check, equal, test
+from daemon_harness import ROOT, check, equal, receive_all, test
 from fake_node import COUNTERS, GAP, FakeNode, exit_record, frame
 
 ANY_PORT = ("--http", "127.0.0.1:0")
@@ -43,18 +42,6 @@ def connect(daemon):
     sock.settimeout(60)
     sock.connect(at)
     return sock
-
-
-def receive_all(sock):
-    data = b""
-    while True:
-        try:
-            part = sock.recv(65536)
-        except ConnectionResetError:
-            return data
-        if not part:
-            return data
-        data += part
 
 
 def say(daemon, request):
@@ -739,17 +726,5 @@ def test_documented(s):
     daemon.stop()
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--daemon", required=True)
-    parser.add_argument("--san-daemon", required=True)
-    parser.add_argument("names", nargs="*")
-    options = parser.parse_args()
-    passed, failed = daemon_harness.run_tests(os.path.abspath(options.daemon), os.path.abspath(options.san_daemon),
-                                              options.names)
-    print("%d passed, %d failed" % (passed, failed))
-    sys.exit(failed > 0)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(daemon_harness.main())

@@ -6,7 +6,6 @@ wrong between the two. One rule over all: made in the node = stored + counted as
 
 Prints "ok NAME" or "not ok NAME: why" for each test and closes with "N passed, N failed".
 """
-import argparse
 import os
 import random
 import re
@@ -521,19 +520,5 @@ def test_every_module_loaded_anew(s):
 # ---- running them -----------------------------------------------------------------------------------
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--daemon", required=True, help="coronerd as it is shipped")
-    parser.add_argument("--san-daemon", required=True, help="coronerd built with the sanitizers")
-    parser.add_argument("names", nargs="*", help="only these tests")
-    options = parser.parse_args()
-    # So that what was started ends with us, whoever ends us.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    passed, failed = daemon_harness.run_tests(os.path.abspath(options.daemon), os.path.abspath(options.san_daemon),
-                                              options.names)
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed or not passed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(daemon_harness.main())

@@ -6,7 +6,6 @@
 Prints "ok NAME" or "not ok NAME: why" for each test and closes with "N passed, N failed". The package is installed
 into a copy of this machine's files that is thrown away (an overlay), which takes root.
 """
-import argparse
 import glob
 import os
 import re
@@ -302,17 +301,10 @@ def test_debian_package(s):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--daemon", required=True, help="coronerd as it is shipped")
-    parser.add_argument("--san-daemon", required=True, help="coronerd built with the sanitizers")
-    parser.add_argument("names", nargs="*", help="only these tests")
-    options = parser.parse_args()
+    options = daemon_harness.arguments().parse_args()
     for program in ("scdoc", "mandoc", "man", "systemd-analyze", "strace", "pgrep"):
         check(shutil.which(program), "there is no " + program)
-    passed, failed = daemon_harness.run_tests(os.path.abspath(options.daemon), os.path.abspath(options.san_daemon),
-                                              options.names)
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed or not passed else 0
+    return daemon_harness.main(options)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,9 @@ daemon_test.py with its own."""
 import json
 import os
 import random
-import resource
 import select
-import subprocess
-import sys
 
-from daemon_harness import NOBODY, ask, check, equal, test
+from daemon_harness import ask, check, equal, test
 from fake_node import COUNTERS, GAP, FakeNode, exit_record, pack_keys
 
 LARGE = 2 ** 53

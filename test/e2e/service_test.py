@@ -6,7 +6,6 @@
 Prints "ok NAME" or "not ok NAME: why" for each test and closes with "N passed, N failed". Who may do what can only be
 tried by root: as another user those tests fail.
 """
-import argparse
 import contextlib
 import fcntl
 import grp
@@ -670,17 +669,5 @@ def test_32_descriptors(s):
     daemon.stop()
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--daemon", required=True, help="coronerd as it is shipped")
-    parser.add_argument("--san-daemon", required=True, help="coronerd built with the sanitizers")
-    parser.add_argument("names", nargs="*", help="only these tests")
-    options = parser.parse_args()
-    passed, failed = daemon_harness.run_tests(os.path.abspath(options.daemon), os.path.abspath(options.san_daemon),
-                                              options.names)
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed or not passed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(daemon_harness.main())

@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """Where coronerd writes to: files that rotate, commands, and what a sink that is slow, dead or full does to the
 others. Real programs on the other side; nothing sleeps."""
-import argparse
 import collections
 import contextlib
 import json
@@ -826,17 +825,5 @@ def test_fold_of_countless_cascades(s):
 # ---- running them -----------------------------------------------------------------------------------
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--daemon", required=True, help="coronerd as it is shipped")
-    parser.add_argument("--san-daemon", required=True, help="coronerd built with the sanitizers")
-    parser.add_argument("names", nargs="*", help="only these tests")
-    options = parser.parse_args()
-    passed, failed = daemon_harness.run_tests(os.path.abspath(options.daemon), os.path.abspath(options.san_daemon),
-                                              options.names)
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed or not passed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(daemon_harness.main())
