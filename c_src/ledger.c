@@ -425,15 +425,6 @@ void ledger_spawned(struct ledger *ledger, const struct birth *birth)
         entry_free(entry);
 }
 
-struct entry *ledger_exit(struct ledger *ledger, term_word pid)
-{
-    struct shard *shard = lock_shard(ledger, pid);
-    struct entry *entry = take_out(ledger, shard, pid);
-
-    unlock_shard(shard);
-    return entry;
-}
-
 static void put_quiet(struct shard *shard, term_word pid, uint32_t initial_call, enum quiet quiet)
 {
     struct quiet_slot *slots = atomic_load_explicit(&shard->quiet, memory_order_relaxed);
@@ -448,6 +439,27 @@ static void put_quiet(struct shard *shard, term_word pid, uint32_t initial_call,
     slots[made % QUIET_SLOTS] = (struct quiet_slot){
         .pid = pid, .initial_call = initial_call, .quiet = (uint8_t)quiet};
     atomic_store_explicit(&shard->quiet_made, made + 1, memory_order_relaxed);
+}
+
+/*
+ * Until there is a record of it, or for ever where none is made, this alone tells an exit that was seen from the end of a
+ * process that nobody traced. The lock that takes the entry out is held.
+ */
+static void put_seen(struct shard *shard, const struct entry *entry)
+{
+    if (!(entry->flags & ENTRY_PORT))
+        put_quiet(shard, entry->pid, entry->initial_call, QUIET_SEEN);
+}
+
+struct entry *ledger_exit(struct ledger *ledger, term_word pid)
+{
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry *entry = take_out(ledger, shard, pid);
+
+    if (entry != NULL)
+        put_seen(shard, entry);
+    unlock_shard(shard);
+    return entry;
 }
 
 bool ledger_exit_normal(struct ledger *ledger, term_word pid, struct entry **entry)
@@ -470,6 +482,8 @@ bool ledger_exit_normal(struct ledger *ledger, term_word pid, struct entry **ent
                               atomic_load_explicit(&shard->normal, memory_order_relaxed) + 1,
                               memory_order_relaxed);
         give_spare(shard, gone);
+    } else if (gone != NULL) {
+        put_seen(shard, gone);
     }
     unlock_shard(shard);
     if (is_all) {
@@ -588,7 +602,6 @@ static void mark_evicted(struct entry *entry, uint64_t time_ns)
         entry->links.owners = (uint32_t)(time_ns / 1000000000) | 1;
 }
 
-/* Puts `evidence` on the entry. Returns what has to go for it, to be freed without the lock; or NULL. */
 /* The older of two pieces that say that a process outside the scope has died; NULL where there are fewer. */
 static struct evidence **unseen_place(struct entry *entry)
 {
@@ -603,6 +616,7 @@ static struct evidence **unseen_place(struct entry *entry)
     return count < 2 ? NULL : oldest;
 }
 
+/* Puts `evidence` on the entry. Returns what has to go for it, to be freed without the lock; or NULL. */
 static struct evidence *put_evidence(struct ledger *ledger, struct entry *entry,
                                      struct evidence *evidence)
 {
@@ -1011,7 +1025,11 @@ void ledger_forget(struct ledger *ledger, term_word pid)
 
 void ledger_drop(struct ledger *ledger, term_word pid)
 {
-    entry_free(ledger_exit(ledger, pid));
+    struct shard *shard = lock_shard(ledger, pid);
+    struct entry *entry = take_out(ledger, shard, pid);
+
+    unlock_shard(shard);
+    entry_free(entry);
 }
 
 void ledger_members(struct ledger *ledger, size_t number, term_word *words, size_t room, size_t *count)

@@ -112,7 +112,10 @@ struct birth {
 /** ledger_spawned(ledger, birth): enters a new process. An entry under the same pid is a dead one's and goes. */
 void ledger_spawned(struct ledger *ledger, const struct birth *birth);
 
-/** ledger_exit(ledger, pid): takes the entry of ${pid} out and hands it to the caller; NULL when there is none. */
+/**
+ * ledger_exit(ledger, pid): takes the entry of ${pid}, whose exit is seen, out and hands it to the caller; NULL when there is
+ * none. From then on ledger_quiet_of has it, so that nobody takes it for one that ended unseen.
+ */
 struct entry *ledger_exit(struct ledger *ledger, term_word pid);
 
 /**
@@ -244,8 +247,13 @@ uint64_t ledger_count(const struct ledger *ledger);
 /** ledger_links(ledger, pid, words, room, count): copies links of ${pid}; false when there is no such process. For tests. */
 bool ledger_links(struct ledger *ledger, term_word pid, term_word *words, size_t room, size_t *count);
 
-/* A process that ended without a record, or whose record is gone: remembered until its slot is needed. */
-enum quiet { QUIET_NONE, QUIET_NORMAL, QUIET_EXPIRED };
+/* How a process ended, remembered until its slot is needed. */
+enum quiet {
+    QUIET_NONE,
+    QUIET_SEEN, /* its exit was seen; what became of it, is not said here */
+    QUIET_NORMAL,
+    QUIET_EXPIRED /* its record had to make room */
+};
 
 /** ledger_quiet(ledger, pid, initial_call, quiet): remembers how ${pid} ended. */
 void ledger_quiet(struct ledger *ledger, term_word pid, uint32_t initial_call, enum quiet quiet);

@@ -4,6 +4,6 @@
 #ifndef CORONER_VERSION_H
 #define CORONER_VERSION_H
 
-#define CORONERD_VERSION "0.1.0"
+#define CORONERD_VERSION "0.2.0"
 
 #endif

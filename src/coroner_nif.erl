@@ -21,10 +21,20 @@
 %% In an upgrade code:which/1 still tells where the instance before this one came from, but the code path leads to the new
 %% one already.
 load() ->
-    erlang:load_nif(library(case code:where_is_file(?MODULE_STRING ".beam") of
-                                non_existing -> code:which(?MODULE);
-                                Beam -> Beam
-                            end), unaligned(binary:copy(<<"coroner ">>, 64))).
+    said(erlang:load_nif(library(case code:where_is_file(?MODULE_STRING ".beam") of
+                                     non_existing -> code:which(?MODULE);
+                                     Beam -> Beam
+                                 end), unaligned(binary:copy(<<"coroner ">>, 64)))).
+
+%% Why a library that is not of the same layout is refused (upgrade in c_src/nif.c): of its answer the VM tells the number.
+said({error, {upgrade, Text}} = Refused) ->
+    case string:find(Text, "(1)") of
+        nomatch -> Refused;
+        _ -> {error, {upgrade, "the coroner in this node is of another layout and goes on; coroner:stop(), then code:delete/1 "
+                      "and code:purge/1 of its modules make room for this one"}}
+    end;
+said(Result) ->
+    Result.
 
 %% Binaries that begin inside a byte, with the bit, their bytes, and one that begins with a byte: from them the library
 %% learns how this VM keeps such ones (c_src/unaligned.h).

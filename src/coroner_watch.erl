@@ -166,11 +166,17 @@ again(0, Watch) ->
     look_around(Watch); % of a storm of births without an end some are left to the watchdog
 again(Passes, #watch{snapshot = Before} = Watch) ->
     {Seen, Foreign, Changed} = pass(fun coroner_nif:expect/1, Watch),
-    Taken = Watch#watch{snapshot = Before + Seen, foreign = Foreign},
+    Taken = with_foreign(Foreign, Watch#watch{snapshot = Before + Seen}),
     case Changed of
         0 -> look_around(Taken);
         _ -> again(Passes - 1, Taken)
     end.
+
+%% What a process starts that another tool traces is inside as that is, and would not be known to be: whose parent is not in the
+%% ledger passes for outside while all who are inside are said to be there. Who was born while that was not said is in the ledger.
+with_foreign(Foreign, #watch{scope = Scope, foreign = Before} = Watch) ->
+    _ = [ok = coroner_scope:tell(Scope, Foreign =:= []) || (Foreign =:= []) =/= (Before =:= [])],
+    Watch#watch{foreign = Foreign}.
 
 %% Looks at all processes once. Returns how many were asked, those that another tool traces, and how many were taken or let go.
 pass(Enter, #watch{trace = Trace, scope = Scope}) ->
@@ -206,7 +212,7 @@ look_around(#watch{scope = Scope, trace = Trace, looks = Looks} = Watch) ->
     case Looks > 0 andalso Looks rem looks_between() =:= 0 of
         true ->
             {_, Foreign, _} = pass(fun coroner_nif:expect/1, Watch),
-            Watch#watch{foreign = Foreign};
+            with_foreign(Foreign, Watch);
         false ->
             Watch
     end.
@@ -264,7 +270,7 @@ adopt(#watch{foreign = Foreign, trace = Trace, looks = Looks} = Watch) ->
             Watch;
         _ ->
             {_, Still, _} = pass(fun coroner_nif:expect/1, Watch),
-            Watch#watch{foreign = Still}
+            with_foreign(Still, Watch)
     end.
 
 %% Looking at all takes some 2 microseconds a process: it is to take a hundredth of the time at most.

@@ -1,10 +1,11 @@
 #!/usr/bin/env escript
 %% Builds two releases around coroner as it was built, and installs the first as a target system of its own:
 %%
-%%   build_release.escript BUILT ROOT CONFIG
+%%   build_release.escript BUILT ROOT CONFIG [OLDER LIBRARY]
 %%
 %% BUILT is coroner's folder (ebin and priv). Release 1 has it under the version it has, release 2 as the next patch,
-%% with a beam folder and a library of its own. ROOT/releases/coroner_test-2.tar.gz is release 2, ready to be unpacked;
+%% with a beam folder and a library of its own; or release 1 has it as the version OLDER with that library, release 2 as the
+%% version it has. ROOT/releases/coroner_test-2.tar.gz is release 2, ready to be unpacked;
 %% CONFIG is
 %% the coroner application's environment, an Erlang term. Release 1 is started with
 %%
@@ -12,9 +13,22 @@
 -mode(compile).
 
 main([Built, Root, Config]) ->
+    Library = library(Built),
+    build(Built, Root, Config, [{Vsn, Library} || Vsn <- versions(Built)]);
+main([Built, Root, Config, Older, Library]) ->
+    [Vsn, _] = versions(Built),
+    build(Built, Root, Config, [{Older, Library}, {Vsn, library(Built)}]);
+main(_) ->
+    io:format(standard_error, "usage: build_release.escript BUILT ROOT CONFIG [OLDER LIBRARY]~n", []),
+    halt(64).
+
+library(Built) ->
+    filename:join(Built, "priv/coroner_nif.so").
+
+build(Built, Root, Config, Versions) ->
     Out = Root ++ ".build",
     try
-        [One, Two] = [application(Built, Out, Vsn) || Vsn <- versions(Built)],
+        [One, Two] = [application(Built, Out, Vsn, Library) || {Vsn, Library} <- Versions],
         Paths = [Ebin || {_, Ebin} <- [One, Two]],
         [release(Out, Number, Vsn, Config) || {Number, {Vsn, _}} <- [{"1", One}, {"2", Two}]],
         %% In this order: the relup lies with release 2 when that is packed.
@@ -25,10 +39,7 @@ main([Built, Root, Config]) ->
         install(Out, Root)
     after
         ok = file:del_dir_r(Out)
-    end;
-main(_) ->
-    io:format(standard_error, "usage: build_release.escript BUILT ROOT CONFIG~n", []),
-    halt(64).
+    end.
 
 %% The version that was built, and the one after it.
 versions(Built) ->
@@ -38,13 +49,13 @@ versions(Built) ->
     [Vsn, lists:flatten(io_lib:format("~s.~s.~b", [Major, Minor, list_to_integer(Patch) + 1]))].
 
 %% coroner-VSN: the beams and the library are copies; the application's file and the appup say this version.
-application(Built, Out, Vsn) ->
+application(Built, Out, Vsn, Library) ->
     Folder = filename:join([Out, "lib", "coroner-" ++ Vsn]),
     Ebin = filename:join(Folder, "ebin"),
     ok = filelib:ensure_dir(filename:join(Ebin, "x")),
     ok = filelib:ensure_dir(filename:join([Folder, "priv", "x"])),
     [copy(Beam, filename:join(Ebin, filename:basename(Beam))) || Beam <- filelib:wildcard(filename:join(Built, "ebin/*.beam"))],
-    copy(filename:join(Built, "priv/coroner_nif.so"), filename:join(Folder, "priv/coroner_nif.so")),
+    copy(Library, filename:join(Folder, "priv/coroner_nif.so")),
     {ok, [{application, coroner, Keys}]} = file:consult(filename:join(Built, "ebin/coroner.app")),
     write(filename:join(Ebin, "coroner.app"), {application, coroner, lists:keyreplace(vsn, 1, Keys, {vsn, Vsn})}),
     {ok, [{_, Up, Down}]} = file:consult(filename:join(Built, "ebin/coroner.appup")),

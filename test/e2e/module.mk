@@ -5,7 +5,7 @@ NODE_TEST_DRIVER := $(B)/test/ebin/driver.beam $(B)/test/ebin/reason_tests.beam 
 
 # E2E="stopped_and_started_again_in_one_node" runs only some.
 .PHONY: test-e2e
-test-e2e: all $(SAN)/coronerd $(NODE_TEST_DRIVER)
+test-e2e: all $(SAN)/coronerd $(NODE_TEST_DRIVER) $(OTHER_LAYOUT)
 	@/usr/bin/python3 test/e2e/node_test.py --daemon priv/coronerd --san-daemon $(SAN)/coronerd $(E2E)
 
 # Whatever is killed, fills up, fails or is slow: a little of it, and (`make faults`) as much as it takes to know.

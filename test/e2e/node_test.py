@@ -430,12 +430,13 @@ MODULES = sorted(name[:-len(".erl")] for name in os.listdir(os.path.join(ROOT, "
 VAST = 2 << 30  # the storms can be faster than the daemon
 
 
-def release_node(s, daemon):
+def release_node(s, daemon, older=()):
     """A target system with coroner in it, started as release 1. Release 2, with the next version of coroner, is there to
-    be unpacked. Returns the node and the folder of its libraries."""
+    be unpacked; or release 1 has the version and the library of `older`, and release 2 those that were built. Returns the
+    node and the folder of its libraries."""
     root = s.path("root")
     build = subprocess.run(["escript", os.path.join(ROOT, "test", "e2e", "build_release.escript"), BUILT, root,
-                            '[{ingest, "%s"}, {memory, %d}]' % (daemon.ingest, VAST)],
+                            '[{ingest, "%s"}, {memory, %d}]' % (daemon.ingest, VAST), *older],
                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                            check=False, timeout=120)
     equal((build.returncode, build.stdout), (0, ""), "the releases cannot be built")
@@ -495,6 +496,36 @@ def test_upgraded_by_a_release_and_back_again(s):
         equal((status["armed"], status["trace"], status["incarnation"]), (True, "intact", incarnation))
         equal(node.call("testlib:text(whereis(coroner_server))"), server, "it went on, upgraded")
     storms_agree(daemon, node, total)
+    equal(node.call("application:stop(coroner)"), "ok")
+    file_agrees(daemon)
+    daemon.stop()
+
+
+@test
+def test_upgraded_from_a_version_of_another_layout(s):
+    """Its library is not one to take over from: the application is started anew, and the node lives."""
+    daemon = s.start(binary=s.plain)
+    node, lib = release_node(s, daemon, ("0.1.7", os.path.join(ROOT, "_build", "test", "other_layout", "priv", "coroner_nif.so")))
+    node.until("maps:get(connected, S)")
+    equal(node.call('element(1, release_handler:unpack_release("coroner_test-2"))'), "ok")
+    os_pid, incarnations = node.process.pid, [node.status()["incarnation"]]
+    for release in ("2", "1"):
+        attributes(node)
+        # All is the daemon's before: what is restarted is another incarnation, and the one before it has lost nothing.
+        equal(node.call("coroner:sync(infinity)"), "ok")
+        made = node.status()["made"]
+        equal(node.call('{element(1, release_handler:install_release("%s")), release_handler:make_permanent("%s")}'
+                        % (release, release), seconds=120), ["ok", "ok"])
+        attributes(node)
+        status = node.status()
+        equal((status["armed"], status["trace"]), (True, "intact"))
+        check(status["incarnation"] not in incarnations, "another incarnation", status["incarnation"])
+        check(set(ids_of(incarnations[-1], made)) <= set(daemon.rows()), "what was made before is stored", made)
+        incarnations.append(status["incarnation"])
+        version = node.call("{ok, V} = application:get_key(coroner, vsn), list_to_binary(V)")
+        equal(libraries(node), {os.path.join(lib, "coroner-" + version, "priv", "coroner_nif.so")})
+    check(node.process.poll() is None and node.process.pid == os_pid, "it is the same node")
+    equal(node.call("coroner:sync(infinity)"), "ok")
     equal(node.call("application:stop(coroner)"), "ok")
     file_agrees(daemon)
     daemon.stop()

@@ -451,7 +451,8 @@ remote_test_() ->
                                   {"a linked process of another node", fun remote_link/1},
                                   {"a worker of erpc kills here", fun erpc_kill/1},
                                   {"a lost connection", fun noconnection/1},
-                                  {"spawn_link on a node that is not there", fun crasher/1}]]
+                                  {"spawn_link on a node that is not there", fun crasher/1},
+                                  {"one that died outside the scope, beside many links", fun unseen_among_many/1}]]
      end}.
 
 start_nodes() ->
@@ -539,6 +540,30 @@ crasher({{Peer, _}, _, _}) ->
                         end, []]),
     ?FIELDS(Record, #{"exit.source" => <<"link">>, "origin.source" => <<"noconnection">>,
                       "origin.node" => <<"nobody@127.0.0.1">>}).
+
+%% Only so many causes are weighed that links alone suggest. Links to another node take all of those places, and what ended it is a
+%% link to one outside the scope, with a reason that was sent to it before. That signal, which did nothing, is seen and fits.
+unseen_among_many({{Peer, _}, {_, Node}, _}) ->
+    Record = peer:call(Peer, erlang, apply,
+                       [fun() ->
+                                Outside = testlib:spawn_waiting(),
+                                ok = coroner:scope(#{exclude => [Outside]}),
+                                _ = erlang:send_after(1001, self(), second_is_over),
+                                receive second_is_over -> ok end,
+                                Victim = testlib:spawn_waiting(),
+                                tell(Victim, {self(), trap, true}),
+                                exit(Victim, {ignore, this}),
+                                tell(Victim, {self(), trap, false}),
+                                [tell(Victim, {self(), link, spawn(Node, ?MODULE, spawn_there, [])}) || _ <- lists:seq(1, 16)],
+                                tell(Victim, {self(), link, Outside}),
+                                end_of(Victim, fun(_) -> Outside ! {exit, {ignore, this}} end)
+                        end, []], 30_000),
+    ok = peer:call(Peer, coroner, scope, [all]),
+    ?FIELDS(Record, #{"exit.source" => <<"exit_signal">>, "exit.confidence" => <<"ambiguous">>, "exit.evidence_lost" => true}).
+
+tell(Pid, Message) ->
+    Pid ! Message,
+    receive {Pid, done} -> ok end.
 
 %% --- the node ---------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ lifecycle_test_() ->
      {"reloaded while armed", {timeout, 300, fun reload/0}},
      {"another copy of the library takes over", {timeout, 300, fun another_copy/0}},
      {"another copy takes over and fails", {timeout, 300, fun copy_fails/0}},
+     {"a library of another layout is refused", {timeout, 300, fun other_layout/0}},
      {"the daemon and a wait outlive the library's old copy", {timeout, 300, fun copy_and_daemon/0}},
      {"unloaded while armed", {timeout, 300, fun unload_armed/0}},
      {"unloaded while armed, and noticed by itself", {timeout, 300, fun unload_noticed/0}},
@@ -225,6 +226,30 @@ copy_fails() ->
                                       storm:with(?STORMS, fun assert_attributes/0),
                                       ok = coroner:stop(),
                                       start(),
+                                      assert_armed(),
+                                      ok = coroner:stop()
+                              end)
+          end).
+
+%% What an upgrade must not try (coroner.appup.src). It harms nothing.
+other_layout() ->
+    clean(fun() ->
+                  start(),
+                  with_copies(fun(_) ->
+                                      #{incarnation := Incarnation} = coroner:status(),
+                                      Other = filename:join([testlib:project(), "_build", "test", "other_layout", "ebin"]),
+                                      ok = application:set_env(coroner, ebin, Other),
+                                      {error, on_load_failure} = code:load_file(coroner_nif),
+                                      _ = code:purge(coroner_nif),
+                                      ?assertEqual(nomatch, string:find(maps_of_node(), "other_layout")),
+                                      ?assertMatch(#{armed := true, trace := intact, incarnation := Incarnation},
+                                                   coroner:status()),
+                                      storm:with(?STORMS, fun assert_attributes/0),
+                                      ok = coroner:stop(),
+                                      %% With nothing to take over from it is as good as any.
+                                      testlib:unload(coroner_nif),
+                                      start(),
+                                      ?assertNotEqual(nomatch, string:find(maps_of_node(), "other_layout")),
                                       assert_armed(),
                                       ok = coroner:stop()
                               end)

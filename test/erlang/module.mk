@@ -8,6 +8,12 @@ $(B)/test/ebin/%.beam: test/erlang/%.erl test/erlang/module.mk
 	@mkdir -p $(@D)
 	erlc +debug_info +warnings_as_errors +nowarn_export_all -o $(@D) $<
 
+# A library that says it is of another layout, as one of a version that this one cannot take over from.
+OTHER_LAYOUT := $(B)/test/other_layout/priv/coroner_nif.so
+$(OTHER_LAYOUT): $(NIF_OBJECTS) test/erlang/module.mk
+	@mkdir -p $(@D)
+	$(CC) $(NIF_CFLAGS) -DCORONER_ABI=1000 -shared -o $@ c_src/nif.c $(filter-out %/nif.o,$(NIF_OBJECTS))
+
 # $(call RUN_SUITES,EBIN): the node that runs $(SUITES) with the test modules of EBIN.
 empty :=
 comma := ,
@@ -16,7 +22,7 @@ RUN_SUITES = erl -noshell +P 2000000 -pa $(APP)/ebin $(1) -kernel logger_level c
 
 # SUITES="source_tests" runs only some.
 .PHONY: test-erlang
-test-erlang: all $(ERL_TEST_BEAMS)
+test-erlang: all $(ERL_TEST_BEAMS) $(OTHER_LAYOUT)
 	@$(call RUN_SUITES,$(B)/test/ebin)
 
 # Random trees of processes, long enough to meet what is rare. TREE_SEED=N makes the trees of an earlier run.
@@ -35,7 +41,7 @@ MATRIX := 27 29
 matrix-deps:
 	@scripts/deps.sh matrix
 
-test-matrix: all matrix-deps
+test-matrix: all $(OTHER_LAYOUT) matrix-deps
 	@$(MAKE) --no-print-directory -k -j2 $(MATRIX:%=matrix-otp%) || true
 	@counts=$$(cat $(MATRIX:%=$(B)/matrix/%/counts)); \
 	    awk '{passed += $$1; failed += $$3} END {printf "%d passed, %d failed\n", passed, failed; exit failed > 0}' <<<"$$counts"

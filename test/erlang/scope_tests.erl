@@ -29,12 +29,14 @@ scope_test_() ->
      {"a normal end outside", in(apps(), fun normal_end/0)},
      {"a parent outside that ends", in(apps(), fun parent_outside/0)},
      {"noproc is told from outside", in(apps(), fun noproc/0)},
+     {"an end inside that makes no record", in(apps(), #{record => [link]}, fun unrecorded/0)},
      {"excluded by name", in(#{exclude => [an_excluded_name]}, fun by_name/0)},
      {"excluded by pid", in(all, fun by_pid/0)},
      {"excluded by module", in(#{exclude => [{module, ?MODULE}]}, fun by_module/0)},
      {"an application excluded", in(#{exclude => [{application, ?A}]}, fun by_application/0)},
      {"an excluded application that is started later", in(#{exclude => [{application, ?B}]}, fun excluded_later/0)},
      {"a supervisor outside", in(all, fun supervisor_outside/0)},
+     {"what one starts that another tool traces", in(all, fun of_another_tools/0)},
      {"back to all", in(apps(), fun back_to_all/0)},
      {"changed under storms", in(all, fun changed_in_storms/0)},
      {"flags that somebody takes off", in(apps(), fun robbed/0)},
@@ -47,13 +49,15 @@ apps() ->
     #{applications => [?A]}.
 
 in(Scope, Test) ->
+    in(Scope, #{}, Test).
+
+in(Scope, Options, Test) ->
     {timeout, 120,
      fun() ->
              ok = scope_app:start(?A),
-             ok = coroner:start(#{ingest => none, scope => Scope, memory => 1 bsl 28}),
+             ok = coroner:start(Options#{ingest => none, scope => Scope, memory => 1 bsl 28}),
              %% What lives at the start may be ended by what was not seen, for a second.
-             _ = erlang:send_after(1001, self(), second_is_over),
-             receive second_is_over -> ok end,
+             second_is_over(),
              try Test()
              after
                  ok = coroner:stop(),
@@ -61,6 +65,10 @@ in(Scope, Test) ->
                  ok = scope_app:stop(?A)
              end
      end}.
+
+second_is_over() ->
+    _ = erlang:send_after(1001, self(), second_is_over),
+    receive second_is_over -> ok end.
 
 %% A process of the application.
 inside() ->
@@ -288,8 +296,7 @@ parent_outside() ->
     ok = coroner:scope(all),
     ok = coroner:scope(apps()),
     ?assertEqual({true, false}, {is_traced(Pid), is_traced(Parent)}),
-    _ = erlang:send_after(1001, self(), second_is_over),
-    receive second_is_over -> ok end,
+    second_is_over(),
     Record = end_of(Pid, fun(_) -> Parent ! {exit, boom} end),
     ?assertEqual({<<"link_trapped">>, <<"inferred">>, text(Parent), true},
                  {get("exit.source", Record), get("exit.confidence", Record), get("exit.via", Record),
@@ -301,6 +308,17 @@ noproc() ->
     testlib:ended(Dead),
     Record = end_of(inside(), fun(Pid) -> Pid ! {self(), link, Dead} end),
     ?assertEqual(<<"noproc">>, get("exit.source", Record)).
+
+%% Its exit was seen: whom it takes along is not ended by somebody unknown.
+unrecorded() ->
+    One = inside(),
+    Other = inside(),
+    told(One, {self(), link, Other}),
+    Record = end_of(One, fun(_) -> exit(Other, boom) end),
+    ?assertEqual({error, not_seen}, coroner:why(Other)),
+    ?assertEqual({<<"link">>, <<"observed">>, text(Other), undefined, undefined},
+                 {get("exit.source", Record), get("exit.confidence", Record), get("exit.via", Record),
+                  get("exit.candidates", Record), get("exit.evidence_lost", Record)}).
 
 %% --- all but some -----------------------------------------------------------------------------------------
 
@@ -394,6 +412,37 @@ supervisor_outside() ->
     ?assertEqual([], [Pid || Pid <- [whereis(Supervisor), whereis(?A), Before, After], is_traced(Pid)]),
     ?assertEqual([false, false], [is_seen(Pid) || Pid <- [Before, After]]).
 
+%% Its parent has ended, so it belongs inside; but another tool has it. What it starts is inside all the same.
+of_another_tools() ->
+    case coroner_trace:kind() of
+        session ->
+            ok;
+        shared ->
+            Parent = testlib:elsewhere(fun() -> ok end),
+            ok = coroner:scope(#{exclude => [Parent]}),
+            Child = testlib:as(Parent, fun() -> testlib:elsewhere(fun() -> ok end) end),
+            Tool = testlib:elsewhere(fun() -> 1 = erlang:trace(Child, true, [call]) end),
+            testlib:leave(Parent),
+            try
+                found_foreign(100),
+                Born = testlib:as(Child, fun testlib:spawn_waiting/0),
+                ?assert(is_traced(Born)),
+                ?assert(is_seen(Born)),
+                %% Where the tool has gone, all who are inside are known again: it is as before.
+                testlib:leave(Tool),
+                found(Child, 100)
+            after
+                [end_of_any(Pid) || Pid <- [Tool, Child]]
+            end
+    end.
+
+%% Not at each look.
+found_foreign(Looks) when Looks > 0 ->
+    case coroner_server:check() of
+        #{trace := intact, foreign := 1} -> ok;
+        #{trace := intact, foreign := 0} -> found_foreign(Looks - 1)
+    end.
+
 %% --- changes ----------------------------------------------------------------------------------------------
 
 is_whole() ->
@@ -479,13 +528,13 @@ found_later() ->
     Pid = testlib:spawn_waiting(),
     true = group_leader(scope_app:run(?A, fun group_leader/0), Pid),
     ?assertNot(is_traced(Pid)),
-    found(Pid, 100).
+    found(Pid, 100),
+    ?assert(is_seen(Pid)).
 
-%% Not at each look.
 found(Pid, Looks) when Looks > 0 ->
     #{trace := intact} = coroner_server:check(),
     case is_traced(Pid) of
-        true -> ?assert(is_seen(Pid));
+        true -> ok;
         false -> found(Pid, Looks - 1)
     end.
 

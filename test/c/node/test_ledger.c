@@ -698,6 +698,38 @@ static void quiet_ends_are_remembered_for_a_while(void **state)
     ledger_free(ledger);
 }
 
+/* Who looks at another scheduler must not take an exit that is being weighed for one that nobody saw. */
+static void an_exit_is_remembered_at_once(void **state)
+{
+    struct ledger *ledger = open_ledger();
+    struct birth port = {.pid = fake_pid(4), .flags = ENTRY_PORT};
+    struct entry *entry = NULL;
+    uint32_t call = 0;
+
+    (void)state;
+    ledger_spawned(ledger, &(struct birth){.pid = fake_pid(1), .initial_call = 7});
+    entry_free(ledger_exit(ledger, fake_pid(1)));
+    assert_int_equal(ledger_quiet_of(ledger, fake_pid(1), &call), QUIET_SEEN);
+    assert_int_equal(call, 7);
+    /* A normal one that is not done with at once. */
+    born(ledger, fake_pid(2));
+    assert_true(leave(ledger, fake_pid(2), EVIDENCE_SIGNAL, fake_pid(1), 1));
+    assert_false(ledger_exit_normal(ledger, fake_pid(2), &entry));
+    entry_free(entry);
+    assert_int_equal(ledger_quiet_of(ledger, fake_pid(2), &call), QUIET_SEEN);
+    /* The end of this one was not seen; and a port's is no process's. */
+    born(ledger, fake_pid(3));
+    ledger_drop(ledger, fake_pid(3));
+    assert_int_equal(ledger_quiet_of(ledger, fake_pid(3), &call), QUIET_NONE);
+    ledger_spawned(ledger, &port);
+    entry_free(ledger_exit(ledger, port.pid));
+    assert_int_equal(ledger_quiet_of(ledger, port.pid, &call), QUIET_NONE);
+    /* Nor is that of one that is not known. */
+    assert_null(ledger_exit(ledger, fake_pid(5)));
+    assert_int_equal(ledger_quiet_of(ledger, fake_pid(5), &call), QUIET_NONE);
+    ledger_free(ledger);
+}
+
 /* --- without memory
  * ----------------------------------------------------------------------------------- */
 
@@ -907,6 +939,7 @@ int main(void)
         TEST(shards_tell_whom_they_have),
         TEST(a_heap_too_large_is_counted_until_it_goes),
         TEST(quiet_ends_are_remembered_for_a_while),
+        TEST(an_exit_is_remembered_at_once),
         TEST(without_memory_it_is_incomplete_and_says_so),
     };
 
