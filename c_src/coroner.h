@@ -50,6 +50,10 @@ struct coroner {
     char host[256]; /* the host's name, as start was told */
     _Atomic uint64_t armed_ns; /* monotonic, of the last start */
 
+    /* The wall clock less the monotonic one, and when (monotonic) that was asked last: see wall_of
+     * in death.c. */
+    _Atomic uint64_t wall_offset_ns, wall_asked_ns;
+
     /* Until then (monotonic) no verdict is certain: not everybody is traced, or was a moment ago. */
     _Atomic uint64_t blind_until_ns;
 
@@ -71,7 +75,7 @@ struct coroner {
     _Atomic uint64_t by_source[CORONER_SOURCE_COUNT];
 };
 
-#define CORONER_ABI 4
+#define CORONER_ABI 5
 
 /**
  * coroner_last_words(coroner): the node is about to end. Waits up to 200 ms for what is in the journal to get out, and says

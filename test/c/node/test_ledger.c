@@ -822,7 +822,7 @@ static void shards_tell_whom_they_have(void **state)
     (void)state;
     for (uint32_t i = 0; i < 5000; i++)
         born(ledger, fake_pid(i));
-    for (size_t shard = 0; shard < LEDGER_SHARDS; shard++) {
+    for (size_t shard = 0; shard < LEDGER_PARTS; shard++) {
         ledger_members(ledger, shard, pids, 64, &count);
         for (size_t i = 0; i < count; i++)
             ledger_drop(ledger, pids[i]);
@@ -832,7 +832,7 @@ static void shards_tell_whom_they_have(void **state)
     assert_int_equal(ledger_count(ledger), 0);
     ledger_drop(ledger, fake_pid(1)); /* not there any more */
     born(ledger, fake_pid(1));
-    for (size_t shard = 0; shard < LEDGER_SHARDS; shard++) {
+    for (size_t shard = 0; shard < LEDGER_PARTS; shard++) {
         ledger_members(ledger, shard, pids, 0, &count);
         assert_int_equal(count, 0);
     }
