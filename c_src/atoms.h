@@ -120,7 +120,8 @@ struct coroner_atoms {
 #undef X
 };
 
-/* Written in load() before any callback can run, afterwards only read. */
-extern struct coroner_atoms atoms;
+/* Written in load() before any callback can run, afterwards only read. Hidden: else each use would
+ * go by the table of addresses. */
+extern struct coroner_atoms atoms __attribute__((visibility("hidden")));
 
 #endif

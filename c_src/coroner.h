@@ -50,6 +50,10 @@ struct coroner {
     char host[256]; /* the host's name, as start was told */
     _Atomic uint64_t armed_ns; /* monotonic, of the last start */
 
+    /* The wall clock less the monotonic one, and when (monotonic) that was asked last: see wall_of
+     * in death.c. */
+    _Atomic uint64_t wall_offset_ns, wall_asked_ns;
+
     /* Until then (monotonic) no verdict is certain: not everybody is traced, or was a moment ago. */
     _Atomic uint64_t blind_until_ns;
 
@@ -76,7 +80,7 @@ struct coroner {
  * coroner.appup.src. The tests build a library that has another.
  */
 #ifndef CORONER_ABI
-#define CORONER_ABI 4
+#define CORONER_ABI 5
 #endif
 
 /**

@@ -9,6 +9,7 @@
 #define FREED_AT_ONCE 256    /* links whose set a callback frees itself; a larger one goes to the reaper */
 #define LINKS_LOOKED_AT 64   /* links that an exit looks through for the dead and the remote */
 #define EVIDENCE_LIFE_NS (UINT64_C(60) * 1000 * 1000 * 1000)
+#define WALL_AGE_NS 1000000 /* so soon a wall clock that is set, or that went on while the machine was stopped, is followed */
 #define PULLS 8              /* deaths out of the wide table that one exit weighs */
 #define SUPPOSED 8           /* causes that links alone suggest */
 
@@ -383,21 +384,47 @@ static void fill_detail(struct coroner *coroner, struct record *record, const st
     }
 }
 
-/* Takes what caused the exit into its record. */
-static void fill_cause(struct record *record, const struct weighed *cause)
+/* Takes what caused the exit into its record. `held`: the hold on the peer is ours; it is handed
+ * over where it can be. */
+static void fill_cause(struct record *record, struct weighed *cause, bool held)
 {
     record->detail = detail_hold(cause->detail);
     if (cause->peer != NULL) {
         record->via = cause->peer->who;
-        record_follow(record, cause->peer);
         /* Over a link the reason is the same term: its text need not be made again. */
         record->reason = text_hold(cause->peer->reason);
         record->reason_atom = cause->peer->reason_atom;
+        if (held && cause->peer->root == NULL) {
+            /* Of a hub, whose record all that were linked to it hold, and whose memory is written
+             * by all schedulers then. */
+            record->depth = 1;
+            record->root = cause->peer;
+            cause->peer = NULL;
+        } else {
+            record_follow(record, cause->peer);
+        }
     } else if (cause->evidence != NULL) {
         record->act = act_hold(cause->evidence->act);
     }
     if (record->source == CORONER_SOURCE_PORT)
         record->via = (struct who){.pid = cause->detail == NULL ? NO_WORD : cause->detail->port};
+}
+
+/*
+ * What the wall clock shows at `now`, which the monotonic one does. Of many records in a
+ * millisecond one looks at both clocks.
+ */
+static uint64_t wall_of(struct coroner *coroner, uint64_t now)
+{
+    uint64_t asked = atomic_load_explicit(&coroner->wall_asked_ns, memory_order_acquire);
+
+    if (asked == 0 || (int64_t)(now - asked) > WALL_AGE_NS) { /* another may have asked since `now` */
+        /* Whoever sees the new time below sees this offset, or a newer one. */
+        atomic_store_explicit(&coroner->wall_offset_ns, wall_ns() - monotonic_ns(),
+                              memory_order_relaxed);
+        atomic_store_explicit(&coroner->wall_asked_ns, now, memory_order_release);
+    }
+    return now + atomic_load_explicit(&coroner->wall_offset_ns, memory_order_relaxed);
 }
 
 /* Makes the record of an exit, with its verdict. NULL without memory. */
@@ -411,7 +438,6 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
     struct exit_facts facts;
     struct verdict verdict;
     term_word target = NO_WORD;
-    size_t nodes;
 
     if (record == NULL)
         return NULL;
@@ -430,8 +456,7 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
                                 .time_ns = now};
     record->supervision = supervisors_gone(coroner->supervisors, entry->pid);
     facts.has_decided = record->supervision != NULL;
-    (void)remotes_only_node(coroner->remotes, &nodes);
-    facts.is_distributed = nodes > 0;
+    facts.is_distributed = remotes_has_nodes(coroner->remotes);
     weigh_entry(&weighing, entry);
     weigh_wide(coroner, &weighing, entry, facts.reason);
     weigh_links(coroner, env, &weighing, entry, &facts);
@@ -452,7 +477,7 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
     if (!(entry->flags & ENTRY_UNSEEDED))
         record->ancestors = ancestors_hold(entry->of.ancestors);
     record->monotonic_ns = now;
-    record->time_ns = wall_ns();
+    record->time_ns = wall_of(coroner, now);
     record->age_known = !(entry->flags & ENTRY_SEEDED);
     record->age_us = now / 1000 - entry->begun_us;
     record->print = facts.reason;
@@ -460,7 +485,8 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
     if (verdict.evidence >= 0)
         record->via = unseen_peer(coroner, &weighing, verdict.evidence);
     if (verdict.evidence >= 0 && record->via.pid == NO_WORD)
-        fill_cause(record, &weighing.of[verdict.evidence]);
+        fill_cause(record, &weighing.of[verdict.evidence],
+                   (size_t)verdict.evidence >= weighing.held_from);
     if (record->detail == NULL && (record->source == CORONER_SOURCE_NOPROC ||
                                    record->source == CORONER_SOURCE_NOCONNECTION ||
                                    record->source == CORONER_SOURCE_REMOTE_SIGNAL))
@@ -549,25 +575,23 @@ static void count_normal(struct coroner *coroner, ERL_NIF_TERM pid, const struct
     ledger_quiet(coroner->ledger, pid, of->initial_call, QUIET_NORMAL);
 }
 
-void on_exited(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NIF_TERM reason)
+static bool records_normal(const struct coroner *coroner)
 {
-    bool records_normal = coroner->record_sources & 1U << CORONER_SOURCE_NORMAL;
+    return coroner->record_sources & 1U << CORONER_SOURCE_NORMAL;
+}
+
+/* An exit that is more than one with `normal` and no evidence. `entry` is NULL where the process
+ * was not known. */
+static __attribute__((noinline)) void weigh_exit(struct coroner *coroner, ErlNifEnv *env,
+                                                 ERL_NIF_TERM pid, ERL_NIF_TERM reason,
+                                                 struct entry *entry)
+{
     struct entry unknown = {.pid = pid, .flags = ENTRY_UNSEEDED | ENTRY_SEEDED};
     const struct entry *of;
-    struct entry *entry;
     enum reason_shape shape;
     bool is_harmless;
     struct record *record;
 
-    /* Most exits are such, and nearly all of them are done with this. */
-    if (reason == atoms.normal && !records_normal) {
-        if (ledger_exit_normal(coroner->ledger, pid, &entry)) {
-            supervision_drop(supervisors_gone(coroner->supervisors, pid));
-            return;
-        }
-    } else {
-        entry = ledger_exit(coroner->ledger, pid);
-    }
     /* Outside the scope, and its flags are not off yet. */
     if (entry == NULL && scope_kind_of(coroner->scope) != SCOPE_ALL) {
         (void)scope_left(coroner->scope, pid);
@@ -583,13 +607,14 @@ void on_exited(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NI
      */
     is_harmless = (shape == REASON_NORMAL && !has_evidence(of, EVIDENCE_STOP)) || (shape == REASON_RPC_REPLY && of->links.count == 0 &&
                                              !(of->flags & ENTRY_UNSEEDED));
-    if (is_harmless && !records_normal) {
+    if (is_harmless && !records_normal(coroner)) {
         supervision_drop(supervisors_gone(coroner->supervisors, pid));
         count_normal(coroner, pid, of);
         if (entry != NULL)
             drop_entry(coroner, entry);
         return;
     }
+    journal_prefetch(coroner->journal, pid);
     if ((record = make_record(coroner, env, of, reason, shape, monotonic_ns())) == NULL) {
         atomic_fetch_add_explicit(&coroner->without_memory, 1, memory_order_relaxed);
         if (entry != NULL)
@@ -615,3 +640,18 @@ void on_exited(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NI
     record_drop(record);
 }
 
+void on_exited(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, ERL_NIF_TERM reason)
+{
+    struct normal_exit normal;
+
+    if (reason != atoms.normal || records_normal(coroner)) {
+        weigh_exit(coroner, env, pid, reason, ledger_exit(coroner->ledger, pid));
+        return;
+    }
+    /* Most exits are such, and nearly all of them are done with this. */
+    normal = ledger_exit_normal(coroner->ledger, pid);
+    if (!normal.is_all)
+        weigh_exit(coroner, env, pid, reason, normal.entry);
+    else if (supervisors_may_have(coroner->supervisors, pid))
+        supervision_drop(supervisors_gone(coroner->supervisors, pid));
+}

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "flat.h"
 #include "intern.h"
 
 #define FUNCTION_SLOTS (1U << 15)
@@ -53,7 +54,8 @@ static bool same_function(const struct function *a, const struct function *b)
 
 uint32_t intern_function(struct intern *intern, struct function function)
 {
-    uint32_t at = (uint32_t)(word_hash(function.module ^ function.name * 31) + function.arity);
+    uint32_t at =
+        (uint32_t)(word_spread(function.module ^ function.name << 24) >> 40) + function.arity;
     uint32_t number = INTERN_NONE;
 
     for (bool locked = false;;) {
@@ -93,13 +95,9 @@ const struct function *intern_function_of(const struct intern *intern, uint32_t 
 
 uint32_t intern_file(struct intern *intern, const char *name, size_t length)
 {
-    uint64_t hash = 14695981039346656037U; /* FNV-1a */
     uint32_t number = INTERN_NONE;
-    uint32_t at;
+    uint32_t at = (uint32_t)(flat_hash((const uint8_t *)name, length) >> 32);
 
-    for (size_t i = 0; i < length; i++)
-        hash = (hash ^ (unsigned char)name[i]) * 1099511628211U;
-    at = (uint32_t)(hash ^ hash >> 32);
     for (bool locked = false;;) {
         uint32_t slot = at & (FILE_SLOTS - 1);
         struct text *found = atomic_load_explicit(&intern->file_slots[slot], memory_order_acquire);

@@ -1,10 +1,13 @@
-#include <pthread.h>
 #include <string.h>
 
 #include "alloc.h"
 #include "journal.h"
+#include "lock.h"
 
-#define BUCKETS 16384
+/* As many as 32 MiB of records have pids, and a quarter of that of names: fewer have one. */
+#define PID_BUCKET_BITS 17
+#define NAME_BUCKETS 16384
+#define LINE 64   /* bytes of a cache line */
 #define CLASSES 2 /* 0: severity info, which makes room first; 1: the rest */
 
 struct class_list {
@@ -12,7 +15,7 @@ struct class_list {
 };
 
 struct journal {
-    pthread_mutex_t lock;
+    struct lock lock;
     struct journal_counts counts;
     size_t bytes_max;
     void (*on_evicted)(void *cookie, const struct record *record);
@@ -22,21 +25,13 @@ struct journal {
     struct record *unacknowledged;     /* the first not acknowledged; all after it are not either */
     struct record *unsent;             /* the first not sent yet; all after it are not either */
     struct class_list classes[CLASSES]; /* of the unsent, by seq */
-    struct record *by_pid[BUCKETS];    /* newest first */
-    struct record *by_name[BUCKETS];
+    struct record *by_pid[1 << PID_BUCKET_BITS]; /* newest first */
+    struct record *by_name[NAME_BUCKETS];
 };
 
 struct journal *journal_new(void)
 {
-    struct journal *journal = memory_zalloc(sizeof(*journal));
-
-    if (journal == NULL)
-        return NULL;
-    if (pthread_mutex_init(&journal->lock, NULL) != 0) {
-        memory_free(journal);
-        return NULL;
-    }
-    return journal;
+    return memory_zalloc(sizeof(struct journal));
 }
 
 void journal_on_evicted(struct journal *journal, void (*call)(void *cookie, const struct record *record),
@@ -50,7 +45,7 @@ void journal_reset(struct journal *journal, size_t bytes_max)
 {
     struct record *record;
 
-    pthread_mutex_lock(&journal->lock);
+    lock_take(&journal->lock);
     record = journal->oldest;
     journal->oldest = journal->newest = NULL;
     journal->unacknowledged = journal->unsent = NULL;
@@ -59,7 +54,7 @@ void journal_reset(struct journal *journal, size_t bytes_max)
     memset(journal->by_name, 0, sizeof(journal->by_name));
     journal->counts = (struct journal_counts){0};
     journal->bytes_max = bytes_max;
-    pthread_mutex_unlock(&journal->lock);
+    lock_give(&journal->lock);
     while (record != NULL) {
         struct record *next = record->next;
 
@@ -73,7 +68,6 @@ void journal_free(struct journal *journal)
     if (journal == NULL)
         return;
     journal_reset(journal, 0);
-    pthread_mutex_destroy(&journal->lock);
     memory_free(journal);
 }
 
@@ -128,14 +122,29 @@ static void class_remove(struct journal *journal, struct record *record)
     record->in_class = false;
 }
 
+/* Pids that follow each other stand side by side: most of what dies is young, and so the bucket is
+ * in the cache. */
+static size_t pid_place(term_word pid)
+{
+    uint64_t number = pid >> 4; /* without the tag */
+    uint64_t above = word_spread(number >> PID_BUCKET_BITS) >> (64 - PID_BUCKET_BITS);
+
+    return (number ^ above) & ((1 << PID_BUCKET_BITS) - 1);
+}
+
 static struct record **pid_bucket(struct journal *journal, term_word pid)
 {
-    return &journal->by_pid[word_hash(pid) % BUCKETS];
+    return &journal->by_pid[pid_place(pid)];
+}
+
+void journal_prefetch(const struct journal *journal, term_word pid)
+{
+    __builtin_prefetch(&journal->by_pid[pid_place(pid)], 1);
 }
 
 static struct record **name_bucket(struct journal *journal, term_word name)
 {
-    return &journal->by_name[word_hash(name) % BUCKETS];
+    return &journal->by_name[word_hash(name) % NAME_BUCKETS];
 }
 
 /* Takes the record out of every list; the journal's hold on it passes to the caller. */
@@ -180,13 +189,32 @@ static struct record *to_evict(const struct journal *journal)
     return journal->classes[1].oldest;
 }
 
+/*
+ * Once there is no more room, each record that comes makes one go that nobody has looked at for
+ * long, and which is in no cache. So the one that goes after the next is asked for now; of the
+ * next, which was asked for the last time, what it points to.
+ */
+static void prefetch_evicted(const struct journal *journal)
+{
+    const struct record *next = to_evict(journal), *after;
+
+    if (next == NULL)
+        return;
+    __builtin_prefetch(next->act, 1);
+    __builtin_prefetch(next->reason, 1);
+    __builtin_prefetch(next->pid_place, 1);
+    if ((after = next->next) != NULL)
+        for (size_t at = 0; at < sizeof(*after); at += LINE)
+            __builtin_prefetch((const char *)after + at, 1);
+}
+
 void journal_add(struct journal *journal, struct record *record)
 {
     struct record *evicted = NULL, *next;
     struct record **bucket;
     size_t bytes = record_bytes(record);
 
-    pthread_mutex_lock(&journal->lock);
+    lock_take(&journal->lock);
     record->seq = ++journal->counts.made;
     record_hold(record);
     record->next = NULL;
@@ -224,7 +252,9 @@ void journal_add(struct journal *journal, struct record *record)
         next->class_next = evicted;
         evicted = next;
     }
-    pthread_mutex_unlock(&journal->lock);
+    if (evicted != NULL)
+        prefetch_evicted(journal);
+    lock_give(&journal->lock);
 
     for (; evicted != NULL; evicted = next) {
         next = evicted->class_next;
@@ -239,12 +269,12 @@ struct record *journal_by_pid(struct journal *journal, term_word pid)
 {
     struct record *record;
 
-    pthread_mutex_lock(&journal->lock);
+    lock_take(&journal->lock);
     for (record = *pid_bucket(journal, pid); record != NULL; record = record->pid_next)
         if (record->who.pid == pid)
             break;
     record_hold(record);
-    pthread_mutex_unlock(&journal->lock);
+    lock_give(&journal->lock);
     return record;
 }
 
@@ -252,12 +282,12 @@ struct record *journal_by_name(struct journal *journal, term_word name)
 {
     struct record *record;
 
-    pthread_mutex_lock(&journal->lock);
+    lock_take(&journal->lock);
     for (record = *name_bucket(journal, name); record != NULL; record = record->name_next)
         if (record->who.name == name)
             break;
     record_hold(record);
-    pthread_mutex_unlock(&journal->lock);
+    lock_give(&journal->lock);
     return record;
 }
 
@@ -265,11 +295,11 @@ size_t journal_recent(struct journal *journal, struct record **records, size_t r
 {
     size_t count = 0;
 
-    pthread_mutex_lock(&journal->lock);
+    lock_take(&journal->lock);
     for (struct record *record = journal->newest; record != NULL && count < room;
          record = record->previous)
         records[count++] = record_hold(record);
-    pthread_mutex_unlock(&journal->lock);
+    lock_give(&journal->lock);
     return count;
 }
 
@@ -277,12 +307,12 @@ size_t journal_take(struct journal *journal, struct record **records, size_t roo
 {
     size_t count = 0;
 
-    pthread_mutex_lock(&journal->lock);
+    lock_take(&journal->lock);
     for (; journal->unsent != NULL && count < room; journal->unsent = journal->unsent->next) {
         class_remove(journal, journal->unsent);
         records[count++] = record_hold(journal->unsent);
     }
-    pthread_mutex_unlock(&journal->lock);
+    lock_give(&journal->lock);
     return count;
 }
 
@@ -290,9 +320,9 @@ bool journal_has_unsent(struct journal *journal)
 {
     bool has;
 
-    pthread_mutex_lock(&journal->lock);
+    lock_take(&journal->lock);
     has = journal->unsent != NULL;
-    pthread_mutex_unlock(&journal->lock);
+    lock_give(&journal->lock);
     return has;
 }
 
@@ -300,7 +330,7 @@ bool journal_acknowledge(struct journal *journal, uint64_t seq)
 {
     bool sane;
 
-    pthread_mutex_lock(&journal->lock);
+    lock_take(&journal->lock);
     sane = seq <= journal->counts.made;
     if (sane && seq > journal->counts.acknowledged) {
         struct record *record = journal->unacknowledged;
@@ -314,7 +344,7 @@ bool journal_acknowledge(struct journal *journal, uint64_t seq)
         journal->unacknowledged = record;
         journal->counts.acknowledged = seq;
     }
-    pthread_mutex_unlock(&journal->lock);
+    lock_give(&journal->lock);
     return sane;
 }
 
@@ -322,22 +352,22 @@ void journal_rewind(struct journal *journal)
 {
     struct record *record;
 
-    pthread_mutex_lock(&journal->lock);
+    lock_take(&journal->lock);
     record = journal->unsent != NULL ? journal->unsent->previous : journal->newest;
     for (; record != NULL && record->seq > journal->counts.acknowledged; record = record->previous) {
         class_prepend(journal, record);
         journal->unsent = record;
     }
-    pthread_mutex_unlock(&journal->lock);
+    lock_give(&journal->lock);
 }
 
 bool journal_is_settled(struct journal *journal, uint64_t seq)
 {
     bool settled;
 
-    pthread_mutex_lock(&journal->lock);
+    lock_take(&journal->lock);
     settled = journal->unacknowledged == NULL || journal->unacknowledged->seq > seq;
-    pthread_mutex_unlock(&journal->lock);
+    lock_give(&journal->lock);
     return settled;
 }
 
@@ -345,10 +375,10 @@ struct journal_counts journal_counts(struct journal *journal)
 {
     struct journal_counts counts;
 
-    pthread_mutex_lock(&journal->lock);
+    lock_take(&journal->lock);
     counts = journal->counts;
     counts.first_held =
         journal->unacknowledged != NULL ? journal->unacknowledged->seq : counts.made + 1;
-    pthread_mutex_unlock(&journal->lock);
+    lock_give(&journal->lock);
     return counts;
 }

@@ -42,6 +42,9 @@ void journal_on_evicted(struct journal *journal, void (*call)(void *cookie, cons
 /** journal_add(journal, record): enters ${record}, which keeps its holder; gives it its sequence number. */
 void journal_add(struct journal *journal, struct record *record);
 
+/** journal_prefetch(journal, pid): a record of ${pid} will be added in a moment. Takes no lock. */
+void journal_prefetch(const struct journal *journal, term_word pid);
+
 /** journal_by_pid(journal, pid): the newest record of ${pid}, held for the caller, or NULL. */
 struct record *journal_by_pid(struct journal *journal, term_word pid);
 

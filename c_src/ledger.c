@@ -6,18 +6,24 @@
 #include "lock.h"
 
 /*
- * 1024 shards of a cache line each keep one shard's table small: growing it is the longest thing that happens under a lock (at
- * a million processes 1000 entries move, some 10 microseconds), and two schedulers seldom meet.
+ * 256 shards of a cache line each: so many that two schedulers seldom meet, and so few that the
+ * shards, the entry that each has for the next birth and the end of what it remembers, some 64 KB
+ * together, are in a core's cache when they are needed, whatever the processes do in between. To
+ * make a shard's table larger is the longest thing that happens under a lock: at half a million
+ * processes 2,000 entries move, some 60 microseconds.
  */
-#define SHARDS LEDGER_SHARDS
+#define SHARD_BITS 8
+#define SHARDS (1 << SHARD_BITS)
+#define SHARD_PARTS (LEDGER_PARTS / SHARDS)
 #define BUCKETS_FIRST 4
 #define BUCKET_ENTRIES 2 /* on average at most */
-#define QUIET_SLOTS 64
-#define CLOSE_AT_ONCE 100    /* entries of a shard after which ledger_close gives way */
+#define QUIET_SLOTS 256
+#define CLOSE_AT_ONCE 1000 /* entries after which ledger_close gives way */
 #define CLOSE_PAUSE_NS 50000
 #define BLOCK_ENTRIES 4 /* that are allocated at once: each alone takes 96 bytes in the VM's allocator, so 88 */
-#define SPARES_KEPT 8   /* entries that a shard has for the next births; a block too many is given back */
-#define LINE 64         /* bytes of a cache line */
+#define SPARES_KEPT 32 /* entries that a shard has for the next births; a block too many is given back */
+#define LINE 64        /* bytes of a cache line */
+#define MOVED_AHEAD 8  /* buckets whose entries are fetched before they move */
 
 struct quiet_slot {
     term_word pid;
@@ -28,10 +34,10 @@ struct quiet_slot {
 /* One cache line. What a birth and an exit take is memory that is not in the cache more than all they compute. */
 struct shard {
     _Alignas(LINE) struct lock lock; /* over all of the shard, the entries and their evidence */
-    uint32_t bucket_count;           /* a power of two */
-    struct entry **buckets;          /* of a few entries, `first` alone */
-    struct entry *first;
     /* Written with the lock; ledger_prefetch looks at them without. */
+    _Atomic uint32_t bucket_count;      /* a power of two */
+    _Atomic(struct entry **) buckets;   /* of a few entries, `first` alone */
+    struct entry *first;                /* this one is not */
     _Atomic(struct entry *) spares;     /* unused ones: `next`, and `parent` is the one before; their pid is NO_WORD */
     _Atomic(struct quiet_slot *) quiet; /* QUIET_SLOTS of them, or NULL until the first; the oldest is written over */
     /* Written with the lock, read without: no line is written by all schedulers. */
@@ -101,7 +107,7 @@ static void set_first_spare(struct shard *shard, struct entry *entry)
     atomic_store_explicit(&shard->spares, entry, memory_order_relaxed);
 }
 
-static void push_spare(struct shard *shard, struct entry *entry)
+static inline void push_spare(struct shard *shard, struct entry *entry)
 {
     entry->pid = NO_WORD;
     entry->parent = NO_WORD;
@@ -112,7 +118,7 @@ static void push_spare(struct shard *shard, struct entry *entry)
     shard->spare_count++;
 }
 
-static void pull_spare(struct shard *shard, struct entry *entry)
+static inline void pull_spare(struct shard *shard, struct entry *entry)
 {
     struct entry *before = spare_before(entry);
 
@@ -125,29 +131,35 @@ static void pull_spare(struct shard *shard, struct entry *entry)
     shard->spare_count--;
 }
 
+/* A new block's entries become spares. Returns the first of all spares; NULL without memory. The
+ * lock is held. */
+static __attribute__((noinline)) struct entry *add_block(struct shard *shard)
+{
+    struct block *block = memory_alloc(sizeof(*block));
+
+    if (block == NULL)
+        return NULL;
+    block->shard = shard;
+    for (unsigned i = 0; i < BLOCK_ENTRIES; i++) {
+        block->entries[i].index = i;
+        push_spare(shard, &block->entries[i]);
+    }
+    return first_spare(shard);
+}
+
 /* An entry for a birth; NULL without memory. What is in it but `index` is old. The lock is held. */
-static struct entry *take_spare(struct shard *shard)
+static inline struct entry *take_spare(struct shard *shard)
 {
     struct entry *entry = first_spare(shard);
 
-    if (entry == NULL) {
-        struct block *block = memory_alloc(sizeof(*block));
-
-        if (block == NULL)
-            return NULL;
-        block->shard = shard;
-        for (unsigned i = 0; i < BLOCK_ENTRIES; i++) {
-            block->entries[i].index = i;
-            push_spare(shard, &block->entries[i]);
-        }
-        entry = first_spare(shard);
-    }
+    if (entry == NULL && (entry = add_block(shard)) == NULL)
+        return NULL;
     pull_spare(shard, entry);
     return entry;
 }
 
 /* Gives the block back if none of its entries is used. The lock is held. */
-static bool release(struct shard *shard, struct block *block)
+static __attribute__((noinline)) bool release(struct shard *shard, struct block *block)
 {
     for (unsigned i = 0; i < BLOCK_ENTRIES; i++)
         if (block->entries[i].pid != NO_WORD)
@@ -159,7 +171,7 @@ static bool release(struct shard *shard, struct block *block)
 }
 
 /* Takes back an entry that holds nothing any more. The lock is held. */
-static void give_spare(struct shard *shard, struct entry *entry)
+static inline void give_spare(struct shard *shard, struct entry *entry)
 {
     push_spare(shard, entry);
     if (!shard->open || shard->spare_count > SPARES_KEPT)
@@ -199,11 +211,26 @@ void entry_free(struct entry *entry)
     lock_give(&shard->lock);
 }
 
+static inline struct entry **buckets_of(const struct shard *shard)
+{
+    return atomic_load_explicit(&shard->buckets, memory_order_relaxed);
+}
+
+static inline uint32_t bucket_count_of(const struct shard *shard)
+{
+    return atomic_load_explicit(&shard->bucket_count, memory_order_relaxed);
+}
+
+static void set_buckets(struct shard *shard, struct entry **buckets, uint32_t count)
+{
+    atomic_store_explicit(&shard->buckets, buckets, memory_order_relaxed);
+    atomic_store_explicit(&shard->bucket_count, count, memory_order_relaxed);
+}
+
 static void reset_buckets(struct shard *shard)
 {
     shard->first = NULL;
-    shard->buckets = &shard->first;
-    shard->bucket_count = 1;
+    set_buckets(shard, &shard->first, 1);
     shard->entries = 0;
 }
 
@@ -245,20 +272,22 @@ static bool has_heap(const struct entry *entry)
 
 void ledger_close(struct ledger *ledger)
 {
+    uint64_t freed = 0;
+
     for (size_t i = 0; i < SHARDS; i++) {
         struct shard *shard = &ledger->shards[i];
         struct entry **buckets, *first;
         uint32_t bucket_count;
-        uint64_t heaps = 0, processes;
+        uint64_t heaps = 0;
 
         /* The table is taken out under the lock and freed without it: a callback never waits for that. */
         lock_take(&shard->lock);
         shard->open = false;
         first = shard->first;
-        buckets = shard->buckets == &shard->first ? &first : shard->buckets;
-        bucket_count = shard->bucket_count;
+        buckets = buckets_of(shard) == &shard->first ? &first : buckets_of(shard);
+        bucket_count = bucket_count_of(shard);
         reset_buckets(shard);
-        processes = atomic_exchange_explicit(&shard->processes, 0, memory_order_relaxed);
+        atomic_store_explicit(&shard->processes, 0, memory_order_relaxed);
         memory_free(atomic_load_explicit(&shard->quiet, memory_order_relaxed));
         atomic_store_explicit(&shard->quiet, NULL, memory_order_relaxed);
         release_spares(shard);
@@ -269,16 +298,17 @@ void ledger_close(struct ledger *ledger)
                 next = entry->next;
                 heaps += has_heap(entry);
                 entry_free(entry);
+                /*
+                 * On a machine with no core to spare this thread takes turns with a scheduler's,
+                 * and the kernel's turns are milliseconds: of a million entries the user's
+                 * processes would notice. So it gives way by itself.
+                 */
+                if (++freed % CLOSE_AT_ONCE == 0)
+                    nanosleep(&(struct timespec){.tv_nsec = CLOSE_PAUSE_NS}, NULL);
             }
         if (buckets != &first)
             memory_free(buckets);
         atomic_fetch_sub_explicit(&ledger->heaps, heaps, memory_order_relaxed);
-        /*
-         * On a machine with no core to spare this thread takes turns with a scheduler's, and the kernel's turns are
-         * milliseconds: of a million entries the user's processes would notice. So it gives way by itself.
-         */
-        if (processes >= CLOSE_AT_ONCE)
-            nanosleep(&(struct timespec){.tv_nsec = CLOSE_PAUSE_NS}, NULL);
     }
 }
 
@@ -290,28 +320,45 @@ void ledger_free(struct ledger *ledger)
     memory_free(ledger->memory);
 }
 
-static struct shard *lock_shard(struct ledger *ledger, term_word pid)
+/* The first bits of the spread word tell the shard, the 32 after them the bucket. */
+static inline size_t shard_of(term_word pid)
 {
-    struct shard *shard = &ledger->shards[word_hash(pid) % SHARDS];
+    return (size_t)(word_spread(pid) >> (64 - SHARD_BITS));
+}
+
+static inline struct shard *lock_shard(struct ledger *ledger, term_word pid)
+{
+    struct shard *shard = &ledger->shards[shard_of(pid)];
 
     lock_take(&shard->lock);
     return shard;
 }
 
-static void unlock_shard(struct shard *shard)
+static inline void unlock_shard(struct shard *shard)
 {
     lock_give(&shard->lock);
 }
 
-static uint32_t bucket_of(const struct shard *shard, term_word pid)
+static inline uint32_t bits_of(term_word pid)
 {
-    return (uint32_t)(word_hash(pid) / SHARDS) & (shard->bucket_count - 1);
+    return (uint32_t)(word_spread(pid) >> (32 - SHARD_BITS));
+}
+
+static inline uint32_t bucket_at(const struct shard *shard, uint32_t bits)
+{
+    return (uint32_t)((uint64_t)bits * bucket_count_of(shard) >> 32);
+}
+
+static inline uint32_t bucket_of(const struct shard *shard, term_word pid)
+{
+    return bucket_at(shard, bits_of(pid));
 }
 
 /* Finds the place that points to the entry of `pid`, or NULL. */
 static inline struct entry **find_place(const struct shard *shard, term_word pid)
 {
-    for (struct entry **at = &shard->buckets[bucket_of(shard, pid)]; *at != NULL; at = &(*at)->next)
+    for (struct entry **at = &buckets_of(shard)[bucket_of(shard, pid)]; *at != NULL;
+         at = &(*at)->next)
         if ((*at)->pid == pid)
             return at;
     return NULL;
@@ -325,33 +372,35 @@ static inline struct entry *find(const struct shard *shard, term_word pid)
 }
 
 /* Makes room for one more entry. Without memory the chains only get longer. */
-static void make_room(struct shard *shard)
+static __attribute__((noinline)) void make_room(struct shard *shard)
 {
-    uint32_t wanted = shard->bucket_count == 1 ? BUCKETS_FIRST : shard->bucket_count * 2;
-    struct entry **old = shard->buckets;
-    uint32_t old_count = shard->bucket_count;
+    struct entry **old = buckets_of(shard);
+    uint32_t old_count = bucket_count_of(shard);
+    uint32_t wanted = old_count == 1 ? BUCKETS_FIRST : old_count * 2;
     struct entry **fresh;
 
-    if (shard->entries < shard->bucket_count * BUCKET_ENTRIES ||
-        (fresh = memory_zalloc(wanted * sizeof(struct entry *))) == NULL)
+    if ((fresh = memory_zalloc(wanted * sizeof(struct entry *))) == NULL)
         return;
-    shard->buckets = fresh;
-    shard->bucket_count = wanted;
-    for (uint32_t b = 0; b < old_count; b++)
+    set_buckets(shard, fresh, wanted);
+    for (uint32_t b = 0; b < old_count; b++) {
+        /* Most of them are in no cache: what comes is fetched meanwhile. */
+        if (b + MOVED_AHEAD < old_count)
+            __builtin_prefetch(old[b + MOVED_AHEAD], 1);
         for (struct entry *entry = old[b], *next; entry != NULL; entry = next) {
             uint32_t bucket = bucket_of(shard, entry->pid);
 
             next = entry->next;
-            entry->next = shard->buckets[bucket];
-            shard->buckets[bucket] = entry;
+            entry->next = fresh[bucket];
+            fresh[bucket] = entry;
         }
+    }
     if (old == &shard->first)
         shard->first = NULL;
     else
         memory_free(old);
 }
 
-static void count_process(struct shard *shard, const struct entry *entry, uint32_t more)
+static inline void count_process(struct shard *shard, const struct entry *entry, uint32_t more)
 {
     uint32_t processes = atomic_load_explicit(&shard->processes, memory_order_relaxed);
 
@@ -360,23 +409,24 @@ static void count_process(struct shard *shard, const struct entry *entry, uint32
 }
 
 /* Enters `entry`, unless the shard is closed: then it returns false and the caller keeps it. */
-static bool insert(struct shard *shard, struct entry *entry)
+static inline bool insert(struct shard *shard, struct entry *entry)
 {
-    uint32_t bucket;
+    struct entry **bucket;
 
     if (!shard->open)
         return false;
-    make_room(shard);
-    bucket = bucket_of(shard, entry->pid);
-    entry->next = shard->buckets[bucket];
-    shard->buckets[bucket] = entry;
+    if (shard->entries >= bucket_count_of(shard) * BUCKET_ENTRIES)
+        make_room(shard);
+    bucket = &buckets_of(shard)[bucket_of(shard, entry->pid)];
+    entry->next = *bucket;
+    *bucket = entry;
     shard->entries++;
     count_process(shard, entry, 1);
     return true;
 }
 
 /* Takes the entry at `place` out of the table. */
-static void unchain(struct ledger *ledger, struct shard *shard, struct entry **place)
+static inline void unchain(struct ledger *ledger, struct shard *shard, struct entry **place)
 {
     struct entry *entry = *place;
 
@@ -387,7 +437,7 @@ static void unchain(struct ledger *ledger, struct shard *shard, struct entry **p
     count_process(shard, entry, UINT32_MAX);
 }
 
-static struct entry *take_out(struct ledger *ledger, struct shard *shard, term_word pid)
+static inline struct entry *take_out(struct ledger *ledger, struct shard *shard, term_word pid)
 {
     struct entry **place = find_place(shard, pid);
     struct entry *entry;
@@ -425,16 +475,22 @@ void ledger_spawned(struct ledger *ledger, const struct birth *birth)
         entry_free(entry);
 }
 
-static void put_quiet(struct shard *shard, term_word pid, uint32_t initial_call, enum quiet quiet)
+/* Returns NULL without memory, or while the shard is closed. The lock is held. */
+static __attribute__((noinline)) struct quiet_slot *make_quiet(struct shard *shard)
+{
+    struct quiet_slot *slots = shard->open ? memory_zalloc(QUIET_SLOTS * sizeof(*slots)) : NULL;
+
+    atomic_store_explicit(&shard->quiet, slots, memory_order_relaxed);
+    return slots;
+}
+
+static inline void put_quiet(struct shard *shard, term_word pid, uint32_t initial_call,
+                             enum quiet quiet)
 {
     struct quiet_slot *slots = atomic_load_explicit(&shard->quiet, memory_order_relaxed);
     uint16_t made = atomic_load_explicit(&shard->quiet_made, memory_order_relaxed);
 
-    if (slots == NULL && shard->open) {
-        slots = memory_zalloc(QUIET_SLOTS * sizeof(*slots));
-        atomic_store_explicit(&shard->quiet, slots, memory_order_relaxed);
-    }
-    if (slots == NULL)
+    if (slots == NULL && (slots = make_quiet(shard)) == NULL)
         return;
     slots[made % QUIET_SLOTS] = (struct quiet_slot){
         .pid = pid, .initial_call = initial_call, .quiet = (uint8_t)quiet};
@@ -462,36 +518,37 @@ struct entry *ledger_exit(struct ledger *ledger, term_word pid)
     return entry;
 }
 
-bool ledger_exit_normal(struct ledger *ledger, term_word pid, struct entry **entry)
+struct normal_exit ledger_exit_normal(struct ledger *ledger, term_word pid)
 {
     struct shard *shard = lock_shard(ledger, pid);
-    struct entry **place = find_place(shard, pid), *gone;
-    struct ancestors *ancestors = NULL;
-    bool is_all;
+    struct entry **place = find_place(shard, pid);
+    struct ancestors *ancestors;
+    struct entry *gone;
 
-    gone = place == NULL ? NULL : *place;
     /* Without evidence nobody asked it to stop, and there is nothing to free but what is in the set itself. */
-    is_all = gone != NULL && gone->evidence == NULL && gone->links.count <= LINKSET_INLINE &&
-             linkset_bytes(&gone->links) == 0 && !(gone->flags & ENTRY_UNSEEDED);
-    if (gone != NULL)
-        unchain(ledger, shard, place);
-    if (is_all) {
-        ancestors = gone->of.ancestors;
-        put_quiet(shard, pid, gone->initial_call, QUIET_NORMAL);
-        atomic_store_explicit(&shard->normal,
-                              atomic_load_explicit(&shard->normal, memory_order_relaxed) + 1,
-                              memory_order_relaxed);
-        give_spare(shard, gone);
-    } else if (gone != NULL) {
-        put_seen(shard, gone);
+    if (place == NULL || (gone = *place)->evidence != NULL || !linkset_is_inline(&gone->links) ||
+        (gone->flags & ENTRY_UNSEEDED)) {
+        gone = place == NULL ? NULL : *place;
+        if (gone != NULL) {
+            unchain(ledger, shard, place);
+            put_seen(shard, gone);
+        }
+        unlock_shard(shard);
+        return (struct normal_exit){.is_all = false, .entry = gone};
     }
+    *place = gone->next;
+    shard->entries--;
+    count_process(shard, gone, UINT32_MAX);
+    ancestors = gone->of.ancestors;
+    put_quiet(shard, pid, gone->initial_call, QUIET_NORMAL);
+    atomic_store_explicit(&shard->normal,
+                          atomic_load_explicit(&shard->normal, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+    give_spare(shard, gone);
     unlock_shard(shard);
-    if (is_all) {
+    if (ancestors != NULL)
         ancestors_drop(ancestors);
-    } else {
-        *entry = gone;
-    }
-    return is_all;
+    return (struct normal_exit){.is_all = true};
 }
 
 uint64_t ledger_normal(const struct ledger *ledger)
@@ -520,16 +577,21 @@ void ledger_link(struct ledger *ledger, term_word pid, term_word peer)
     unlock_shard(shard);
 }
 
-/* Takes `peer` out of the links; while the snapshot is to come, remembers that it was. */
-static void drop_link(struct entry *entry, term_word peer)
+/* The snapshot of it is to come, and may still show the link. */
+static __attribute__((noinline)) void remember_removed(struct entry *entry, term_word peer)
 {
-    (void)linkset_remove(&entry->links, peer);
-    if (!(entry->flags & ENTRY_UNSEEDED))
-        return;
     if (entry->of.removed == NULL)
         entry->of.removed = memory_zalloc(sizeof(*entry->of.removed));
     if (entry->of.removed == NULL || linkset_add(entry->of.removed, peer) < 0)
         entry->links.owners = ENTRY_SURE_NEVER;
+}
+
+/* Takes `peer` out of the links; while the snapshot is to come, remembers that it was. */
+static inline void drop_link(struct entry *entry, term_word peer)
+{
+    (void)linkset_remove(&entry->links, peer);
+    if (entry->flags & ENTRY_UNSEEDED)
+        remember_removed(entry, peer);
 }
 
 /* Takes evidence of this kind and from `from` off the entry. */
@@ -1032,26 +1094,34 @@ void ledger_drop(struct ledger *ledger, term_word pid)
     entry_free(entry);
 }
 
-void ledger_members(struct ledger *ledger, size_t number, term_word *words, size_t room, size_t *count)
+void ledger_members(struct ledger *ledger, size_t part, term_word *words, size_t room,
+                    size_t *count)
 {
-    struct shard *shard = &ledger->shards[number];
+    struct shard *shard = &ledger->shards[part / SHARD_PARTS];
+    uint32_t quarter = (uint32_t)(part % SHARD_PARTS), each = UINT32_MAX / SHARD_PARTS + 1, last;
 
     *count = 0;
     lock_take(&shard->lock);
-    for (uint32_t b = 0; b < shard->bucket_count; b++)
-        for (struct entry *entry = shard->buckets[b]; entry != NULL && *count < room; entry = entry->next)
-            words[(*count)++] = entry->pid;
+    /* Buckets stand in the order of their entries' bits; the first and the last may have some of
+     * other parts, too. */
+    last = bucket_at(shard, quarter * each + (each - 1));
+    for (uint32_t b = bucket_at(shard, quarter * each); b <= last; b++)
+        for (struct entry *entry = buckets_of(shard)[b]; entry != NULL && *count < room;
+             entry = entry->next)
+            if (bits_of(entry->pid) / each == quarter)
+                words[(*count)++] = entry->pid;
     unlock_shard(shard);
 }
 
 /* None of these need be there any more by the time they are in the cache: nothing is read. */
 void ledger_prefetch(const struct ledger *ledger, term_word pid)
 {
-    const struct shard *shard = &ledger->shards[word_hash(pid) % SHARDS];
+    const struct shard *shard = &ledger->shards[shard_of(pid)];
     const char *spare = (const char *)first_spare(shard);
     const struct quiet_slot *slots = atomic_load_explicit(&shard->quiet, memory_order_relaxed);
 
     __builtin_prefetch(shard, 1);
+    __builtin_prefetch(buckets_of(shard) + bucket_of(shard, pid), 1);
     __builtin_prefetch(spare, 1);
     __builtin_prefetch(spare + LINE, 1);
     __builtin_prefetch(slots + atomic_load_explicit(&shard->quiet_made, memory_order_relaxed) % QUIET_SLOTS, 1);

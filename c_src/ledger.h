@@ -19,7 +19,7 @@
 #include "record.h"
 #include "supervision.h"
 
-#define LEDGER_SHARDS 1024
+#define LEDGER_PARTS 1024  /* in which ledger_members gives them */
 #define LEDGER_EVIDENCE 16 /* pieces kept on one process; an older one makes room, and that is marked */
 
 struct evidence {
@@ -118,11 +118,15 @@ void ledger_spawned(struct ledger *ledger, const struct birth *birth);
  */
 struct entry *ledger_exit(struct ledger *ledger, term_word pid);
 
-/**
- * ledger_exit_normal(ledger, pid, entry): ${pid} has exited with `normal`. Where that is all there is to it, its entry goes, it is
- * counted and remembered, and the answer is true. Else nothing is counted, and ${entry} is what ledger_exit would give.
- */
-bool ledger_exit_normal(struct ledger *ledger, term_word pid, struct entry **entry);
+/* What ledger_exit_normal did. */
+struct normal_exit {
+    bool is_all;         /* its entry has gone, it is counted and remembered */
+    struct entry *entry; /* else: what ledger_exit would give */
+};
+
+/** ledger_exit_normal(ledger, pid): ${pid} has exited with `normal`. Nearly always that is all
+ * there is to it. */
+struct normal_exit ledger_exit_normal(struct ledger *ledger, term_word pid);
 
 /** ledger_normal(ledger): how many exits ledger_exit_normal has counted since ledger_open. */
 uint64_t ledger_normal(const struct ledger *ledger);
@@ -233,10 +237,12 @@ void ledger_forget(struct ledger *ledger, term_word pid);
 void ledger_drop(struct ledger *ledger, term_word pid);
 
 /**
- * ledger_members(ledger, shard, words, room, count): the processes and ports of ${shard} (0 .. LEDGER_SHARDS - 1), up to
+ * ledger_members(ledger, part, words, room, count): the processes and ports of ${part} (0 ..
+ * LEDGER_PARTS - 1), up to
  * ${room} of them, in no order. ${count} is how many.
  */
-void ledger_members(struct ledger *ledger, size_t shard, term_word *words, size_t room, size_t *count);
+void ledger_members(struct ledger *ledger, size_t part, term_word *words, size_t room,
+                    size_t *count);
 
 /** ledger_prefetch(ledger, pid): something will be asked or told of ${pid} in a moment. */
 void ledger_prefetch(const struct ledger *ledger, term_word pid);

@@ -3,7 +3,7 @@
 #include "alloc.h"
 #include "linkset.h"
 
-enum kind { INLINE, ARRAY, TABLE };
+enum kind { INLINE, ARRAY, TABLE }; /* linkset_is_inline knows the first */
 
 #define BUCKET_STEP                                                                                \
     8 /* a bucket grows by so many words, up to BUCKET_MAX: no more than that is unused */
@@ -324,7 +324,7 @@ static void shrink(struct linkset *set)
     }
 }
 
-int linkset_add(struct linkset *set, term_word word)
+int linkset_add_more(struct linkset *set, term_word word)
 {
     uint32_t capacity;
     int rc;
@@ -347,7 +347,7 @@ int linkset_add(struct linkset *set, term_word word)
     return 1;
 }
 
-bool linkset_remove(struct linkset *set, term_word word)
+bool linkset_remove_more(struct linkset *set, term_word word)
 {
     if (set->kind == TABLE) {
         if (!table_remove(set->of.table, word))

@@ -30,11 +30,45 @@ struct linkset {
     uint32_t owners;   /* whoever has the set may keep here what else would be padding: it is not looked at */
 };
 
+/** linkset_add_more(set, word), linkset_remove_more(set, word): linkset_add and linkset_remove, for
+ * those sets that have more members than fit. */
+int linkset_add_more(struct linkset *set, term_word word);
+bool linkset_remove_more(struct linkset *set, term_word word);
+
+/** linkset_is_inline(set): whether its members stand in itself: then it holds no memory. */
+static inline bool linkset_is_inline(const struct linkset *set)
+{
+    return set->kind == 0;
+}
+
 /** linkset_add(set, word): adds ${word}. Returns 1 when added, 0 when it was there, -1 without memory. */
-int linkset_add(struct linkset *set, term_word word);
+static inline int linkset_add(struct linkset *set, term_word word)
+{
+    uint32_t count = set->count;
+
+    if (!linkset_is_inline(set) || count == LINKSET_INLINE)
+        return linkset_add_more(set, word);
+    if (count > 0 && set->of.members[0] == word)
+        return 0;
+    set->of.members[count] = word;
+    set->count = count + 1;
+    return 1;
+}
 
 /** linkset_remove(set, word): removes ${word}. Returns whether it was there. */
-bool linkset_remove(struct linkset *set, term_word word);
+static inline bool linkset_remove(struct linkset *set, term_word word)
+{
+    uint32_t count = set->count;
+
+    if (!linkset_is_inline(set))
+        return linkset_remove_more(set, word);
+    if (count > 0 && set->of.members[0] == word)
+        set->of.members[0] = set->of.members[count - 1];
+    else if (count < 2 || set->of.members[1] != word)
+        return false;
+    set->count = count - 1;
+    return true;
+}
 
 /** linkset_contains(set, word): whether ${word} is a member. */
 bool linkset_contains(const struct linkset *set, term_word word);

@@ -14,6 +14,7 @@
 
 #include "alloc.h"
 #include "atoms.h"
+#include "cells.h"
 #include "clock.h"
 #include "coroner.h"
 #include "term.h"
@@ -57,6 +58,7 @@ static int enter_library(ErlNifEnv *env, ERL_NIF_TERM info)
 {
     if (instances == 0) {
         (void)unaligned_learn(env, info); /* status() tells */
+        (void)cells_learn(env);           /* else the VM is asked for each */
         make_atoms(env);
         if (!has_known_words(env) || term_load(env) != 0)
             return -1;
@@ -168,6 +170,7 @@ static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM info)
         leave_library();
         return 2;
     }
+    tracer_serve(*priv_data);
     hear_of_halt(env);
     return 0;
 }
@@ -238,6 +241,7 @@ static int upgrade(ErlNifEnv *env, void **priv_data, void **old_priv_data, ERL_N
         leave_library();
         return 3;
     }
+    tracer_serve(coroner);
     hear_of_halt(env);
     coroner->users++;
     *priv_data = coroner;
@@ -708,20 +712,20 @@ static ERL_NIF_TERM nif_drop(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
 }
 
 /*
- * members(Shard, Wanted) -> {NextShard, [Pid | Port]}: of the ledger's shards from Shard on, until there are Wanted;
- * NextShard 0: all seen.
+ * members(Shard, Wanted) -> {NextShard, [Pid | Port]}: of the ledger's parts from Shard on, until
+ * there are Wanted; NextShard 0: all seen.
  */
 static ERL_NIF_TERM nif_members(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     struct coroner *coroner = coroner_of(env);
     ERL_NIF_TERM list = enif_make_list(env, 0);
     unsigned shard, wanted, seen = 0;
-    term_word words[4096]; /* a shard of this many is one of a node with four million processes */
+    term_word words[4096]; /* a part of this many is one of a node with four million processes */
 
     (void)argc;
     if (!enif_get_uint(env, argv[0], &shard) || !enif_get_uint(env, argv[1], &wanted))
         return enif_make_badarg(env);
-    for (; shard < LEDGER_SHARDS && seen < wanted; shard++) {
+    for (; shard < LEDGER_PARTS && seen < wanted; shard++) {
         size_t count;
 
         ledger_members(coroner->ledger, shard, words, sizeof(words) / sizeof(words[0]), &count);
@@ -729,7 +733,7 @@ static ERL_NIF_TERM nif_members(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
         while (count-- > 0)
             list = enif_make_list_cell(env, (ERL_NIF_TERM)words[count], list);
     }
-    return enif_make_tuple2(env, enif_make_uint(env, shard < LEDGER_SHARDS ? shard : 0), list);
+    return enif_make_tuple2(env, enif_make_uint(env, shard < LEDGER_PARTS ? shard : 0), list);
 }
 
 /* blind(Ms | infinity) -> ok: until then no verdict is certain. */

@@ -1,7 +1,7 @@
-#include <pthread.h>
-#include <string.h>
+#include <stdatomic.h>
 
 #include "alloc.h"
+#include "lock.h"
 #include "remote.h"
 
 #define SLOTS 16384
@@ -12,23 +12,15 @@ struct slot {
 };
 
 struct remotes {
-    pthread_mutex_t lock;
+    struct lock lock;
     struct slot *slots; /* NULL until the first */
-    size_t node_count;
+    _Atomic size_t node_count; /* written with the lock */
     term_word only_node;
 };
 
 struct remotes *remotes_new(void)
 {
-    struct remotes *remotes = memory_zalloc(sizeof(*remotes));
-
-    if (remotes == NULL)
-        return NULL;
-    if (pthread_mutex_init(&remotes->lock, NULL) != 0) {
-        memory_free(remotes);
-        return NULL;
-    }
-    return remotes;
+    return memory_zalloc(sizeof(struct remotes));
 }
 
 void remotes_free(struct remotes *remotes)
@@ -36,7 +28,6 @@ void remotes_free(struct remotes *remotes)
     if (remotes == NULL)
         return;
     memory_free(remotes->slots);
-    pthread_mutex_destroy(&remotes->lock);
     memory_free(remotes);
 }
 
@@ -46,12 +37,12 @@ term_word remotes_enter(struct remotes *remotes, struct remote_pid pid)
                               word_hash(pid.node + pid.creation));
     term_word word = (hash & ~UINT64_C(15)) | 16; /* not NO_WORD */
 
-    pthread_mutex_lock(&remotes->lock);
+    lock_take(&remotes->lock);
     if (remotes->slots == NULL)
         remotes->slots = memory_zalloc(SLOTS * sizeof(*remotes->slots));
     if (remotes->slots != NULL)
         remotes->slots[hash >> 8 & (SLOTS - 1)] = (struct slot){.word = word, .pid = pid};
-    pthread_mutex_unlock(&remotes->lock);
+    lock_give(&remotes->lock);
     return word;
 }
 
@@ -59,32 +50,37 @@ bool remotes_find(struct remotes *remotes, term_word word, struct remote_pid *pi
 {
     bool found = false;
 
-    pthread_mutex_lock(&remotes->lock);
+    lock_take(&remotes->lock);
     if (remotes->slots != NULL) {
         const struct slot *slot = &remotes->slots[word >> 8 & (SLOTS - 1)];
 
         if ((found = slot->word == word))
             *pid = slot->pid;
     }
-    pthread_mutex_unlock(&remotes->lock);
+    lock_give(&remotes->lock);
     return found;
 }
 
 void remotes_set_nodes(struct remotes *remotes, const term_word *nodes, size_t count)
 {
-    pthread_mutex_lock(&remotes->lock);
-    remotes->node_count = count;
+    lock_take(&remotes->lock);
+    atomic_store_explicit(&remotes->node_count, count, memory_order_relaxed);
     remotes->only_node = count == 1 ? nodes[0] : NO_WORD;
-    pthread_mutex_unlock(&remotes->lock);
+    lock_give(&remotes->lock);
 }
 
 term_word remotes_only_node(struct remotes *remotes, size_t *count)
 {
     term_word node;
 
-    pthread_mutex_lock(&remotes->lock);
-    *count = remotes->node_count;
+    lock_take(&remotes->lock);
+    *count = atomic_load_explicit(&remotes->node_count, memory_order_relaxed);
     node = remotes->only_node;
-    pthread_mutex_unlock(&remotes->lock);
+    lock_give(&remotes->lock);
     return node;
+}
+
+bool remotes_has_nodes(const struct remotes *remotes)
+{
+    return atomic_load_explicit(&remotes->node_count, memory_order_relaxed) > 0;
 }

@@ -43,6 +43,9 @@ static inline bool remotes_is_word(term_word word)
 /** remotes_set_nodes(remotes, nodes, count): the nodes that this one is connected to, atoms. */
 void remotes_set_nodes(struct remotes *remotes, const term_word *nodes, size_t count);
 
+/** remotes_has_nodes(remotes): whether there are any. Takes no lock. */
+bool remotes_has_nodes(const struct remotes *remotes);
+
 /** remotes_only_node(remotes, count): how many nodes there are in ${count}; the node if it is one, else NO_WORD. */
 term_word remotes_only_node(struct remotes *remotes, size_t *count);
 

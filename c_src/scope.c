@@ -7,7 +7,6 @@
 
 struct scope {
     struct scope_head head; /* first: see scope_is_being_left */
-    _Atomic uint8_t kind;   /* enum scope_kind */
     _Atomic bool settled;
     _Atomic term_word modules[SCOPE_NAMED + 1];
     _Atomic term_word applications[SCOPE_NAMED + 1];
@@ -49,17 +48,12 @@ void scope_set(struct scope *scope, enum scope_kind kind, const term_word *modul
 {
     set_words(scope->modules, modules, module_count);
     set_words(scope->applications, applications, application_count);
-    atomic_store_explicit(&scope->kind, (uint8_t)kind, memory_order_release);
+    atomic_store_explicit(&scope->head.kind, (uint8_t)kind, memory_order_release);
 }
 
 void scope_settle(struct scope *scope, bool settled)
 {
     atomic_store_explicit(&scope->settled, settled, memory_order_release);
-}
-
-enum scope_kind scope_kind_of(const struct scope *scope)
-{
-    return (enum scope_kind)atomic_load_explicit(&scope->kind, memory_order_relaxed);
 }
 
 static bool is_among(const _Atomic term_word *words, term_word word)

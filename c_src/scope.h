@@ -27,9 +27,11 @@ enum scope_kind {
 
 struct scope;
 
-/* What it begins with: the question at each schedule-in of a process is one load. */
+/* What it begins with: the questions at each schedule-in of a process and at each event are one
+ * load. */
 struct scope_head {
     _Atomic size_t leaving_count;
+    _Atomic uint8_t kind; /* enum scope_kind */
 };
 
 /** scope_new(): all is traced. NULL without memory. */
@@ -50,7 +52,11 @@ void scope_set(struct scope *scope, enum scope_kind kind, const term_word *modul
 void scope_settle(struct scope *scope, bool settled);
 
 /** scope_kind_of(scope): the kind. Takes no lock. */
-enum scope_kind scope_kind_of(const struct scope *scope);
+static inline enum scope_kind scope_kind_of(const struct scope *scope)
+{
+    return (enum scope_kind)atomic_load_explicit(&((const struct scope_head *)scope)->kind,
+                                                 memory_order_relaxed);
+}
 
 /** scope_excludes(scope, module, application): whether a process is outside that is started with a
  * function of ${module}, or as the master of ${application} (NO_WORD: of none). Takes no lock. */

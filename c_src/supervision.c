@@ -4,7 +4,7 @@
 #include "alloc.h"
 #include "supervision.h"
 
-#define BUCKETS 1024
+#define BUCKETS (1 << SUPERVISORS_BUCKET_BITS)
 #define SUPERVISORS_MAX 16384 /* past this no more are entered: their signals show no `why` */
 
 /* What a supervisor did last. */
@@ -23,13 +23,9 @@ struct supervisor {
 };
 
 struct supervisors {
+    struct supervisors_head head;
     pthread_mutex_t lock;
     unsigned count;
-    /*
-     * How many a bucket has, read without the lock: every process that exits asks, nearly all of them in vain. A
-     * process enters only itself, so it sees here that it did.
-     */
-    atomic_uint held[BUCKETS];
     struct supervisor *buckets[BUCKETS];
 };
 
@@ -82,7 +78,7 @@ void supervisors_clear(struct supervisors *supervisors)
     memset(supervisors->buckets, 0, sizeof(supervisors->buckets));
     supervisors->count = 0;
     for (size_t b = 0; b < BUCKETS; b++)
-        atomic_store_explicit(&supervisors->held[b], 0, memory_order_relaxed);
+        atomic_store_explicit(&supervisors->head.held[b], 0, memory_order_relaxed);
     pthread_mutex_unlock(&supervisors->lock);
     for (size_t b = 0; b < BUCKETS; b++)
         for (struct supervisor *one = buckets[b], *next; one != NULL; one = next) {
@@ -103,13 +99,7 @@ void supervisors_free(struct supervisors *supervisors)
 
 static size_t bucket_of(term_word pid)
 {
-    return word_hash(pid) % BUCKETS;
-}
-
-/* Without the lock. */
-static bool may_have(struct supervisors *supervisors, term_word pid)
-{
-    return atomic_load_explicit(&supervisors->held[bucket_of(pid)], memory_order_relaxed) > 0;
+    return word_spread(pid) >> (64 - SUPERVISORS_BUCKET_BITS);
 }
 
 static struct supervisor **place_of(struct supervisors *supervisors, term_word pid)
@@ -129,7 +119,7 @@ static struct supervisor *enter(struct supervisors *supervisors, term_word pid)
     if (*at == NULL && supervisors->count < SUPERVISORS_MAX &&
         (*at = memory_zalloc(sizeof(**at))) != NULL) {
         (*at)->pid = pid;
-        atomic_fetch_add_explicit(&supervisors->held[bucket_of(pid)], 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&supervisors->head.held[bucket_of(pid)], 1, memory_order_relaxed);
         supervisors->count++;
     }
     return *at;
@@ -267,7 +257,7 @@ struct supervision *supervisors_behind(struct supervisors *supervisors, term_wor
     struct supervision *behind = NULL;
     const struct supervisor *one;
 
-    if (!may_have(supervisors, pid))
+    if (!supervisors_may_have(supervisors, pid))
         return NULL;
     pthread_mutex_lock(&supervisors->lock);
     one = *place_of(supervisors, pid);
@@ -282,13 +272,13 @@ struct supervision *supervisors_gone(struct supervisors *supervisors, term_word 
     struct supervision *behind = NULL;
     struct supervisor **at, *one;
 
-    if (!may_have(supervisors, pid))
+    if (!supervisors_may_have(supervisors, pid))
         return NULL;
     pthread_mutex_lock(&supervisors->lock);
     at = place_of(supervisors, pid);
     if ((one = *at) != NULL) {
         *at = one->next;
-        atomic_fetch_sub_explicit(&supervisors->held[bucket_of(pid)], 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&supervisors->head.held[bucket_of(pid)], 1, memory_order_relaxed);
         supervisors->count--;
         if (one->doing == STOPPING && (one->why == WHY_INTENSITY || one->why == WHY_SIBLING))
             behind = supervision_of(one);

@@ -98,6 +98,25 @@ void supervisors_child(struct supervisors *supervisors, term_word pid, term_word
 struct supervision *supervisors_behind(struct supervisors *supervisors, term_word pid,
                                        term_word child);
 
+/*
+ * What it begins with: how many a bucket has, read without the lock: every process that exits asks,
+ * nearly all of them in vain. A process enters only itself, so it sees here that it did.
+ */
+#define SUPERVISORS_BUCKET_BITS 10
+struct supervisors_head {
+    atomic_uint held[1 << SUPERVISORS_BUCKET_BITS];
+};
+
+/** supervisors_may_have(supervisors, pid): false where nothing is known of ${pid}. Takes no lock.
+ */
+static inline bool supervisors_may_have(const struct supervisors *supervisors, term_word pid)
+{
+    const struct supervisors_head *head = (const struct supervisors_head *)supervisors;
+
+    return atomic_load_explicit(&head->held[word_spread(pid) >> (64 - SUPERVISORS_BUCKET_BITS)],
+                                memory_order_relaxed) > 0;
+}
+
 /**
  * supervisors_gone(supervisors, pid): ${pid} ends. Why it did so by itself (INTENSITY, SIBLING), held for the caller, or
  * NULL.

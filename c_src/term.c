@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "atoms.h"
+#include "cells.h"
 #include "flat.h"
 #include "term.h"
 #include "terms.h"
@@ -25,6 +26,7 @@ _Static_assert(NODES_MAX * ITEM_MAX + STACK_TEXT_MAX <= FLAT_MAX, "whatever a te
 /* Numbers between these are looked at; beyond, a bignum is only called one. Read by any thread, written in load(). */
 static ErlNifEnv *limits_env;
 static ERL_NIF_TERM bignum_most, bignum_least;
+static ERL_NIF_TERM nil; /* an immediate */
 
 static int make_limit(unsigned char sign, ERL_NIF_TERM *limit)
 {
@@ -37,7 +39,7 @@ static int make_limit(unsigned char sign, ERL_NIF_TERM *limit)
 
 int term_load(ErlNifEnv *env)
 {
-    (void)env;
+    nil = enif_make_list_from_array(env, NULL, 0);
     if ((limits_env = enif_alloc_env()) == NULL)
         return -1;
     if (make_limit(0, &bignum_most) != 0 || make_limit(1, &bignum_least) != 0) {
@@ -93,51 +95,52 @@ static void walk_end(ErlNifEnv *env, struct walk *walk)
 
 enum step { STEP_END, STEP_TERM, STEP_TAIL, STEP_CLOSED };
 
+static __attribute__((noinline)) enum step walk_map(ErlNifEnv *env, struct visit *visit,
+                                                    ERL_NIF_TERM *term)
+{
+    ERL_NIF_TERM key, value;
+
+    if (!enif_map_iterator_get_pair(env, &visit->iterator, &key, &value))
+        return STEP_CLOSED;
+    if (visit->kind == VISIT_MAP_KEY) {
+        visit->kind = VISIT_MAP_VALUE;
+        *term = key;
+    } else {
+        (void)enif_map_iterator_next(env, &visit->iterator);
+        visit->kind = VISIT_MAP_KEY;
+        *term = value;
+    }
+    return STEP_TERM;
+}
+
 /*
- * Finds the next term to look at: STEP_TERM an element, STEP_TAIL the improper tail of a list; STEP_CLOSED
- * when the innermost container is through (it is left on the stack for the caller to pop); STEP_END when
- * nothing is left. `*separator` tells whether the term is not the first, or is a map's value.
+ * Finds the next term to look at: STEP_TERM an element, STEP_TAIL the improper tail of a list;
+ * STEP_CLOSED when the innermost container is through (it is left on the stack for the caller to
+ * pop); STEP_END when nothing is left.
  */
-static enum step walk_next(ErlNifEnv *env, struct walk *walk, ERL_NIF_TERM *term)
+static inline enum step walk_next(ErlNifEnv *env, struct walk *walk, ERL_NIF_TERM *term)
 {
     struct visit *visit;
-    ERL_NIF_TERM head, key, value;
 
     if (walk->depth == 0)
         return STEP_END;
     visit = &walk->stack[walk->depth - 1];
-    switch (visit->kind) {
-    case VISIT_TUPLE:
+    if (visit->kind == VISIT_TUPLE) {
         if (visit->left == 0)
             return STEP_CLOSED;
         visit->left--;
         *term = *visit->array++;
         return STEP_TERM;
-    case VISIT_LIST:
-        if (enif_get_list_cell(env, visit->tail, &head, &visit->tail)) {
-            *term = head;
-            return STEP_TERM;
-        }
-        if (enif_is_empty_list(env, visit->tail))
-            return STEP_CLOSED;
-        *term = visit->tail;
-        visit->tail = enif_make_list_from_array(env, NULL, 0); /* nil: an immediate, takes no heap */
-        return STEP_TAIL;
-    case VISIT_MAP_KEY:
-        if (!enif_map_iterator_get_pair(env, &visit->iterator, &key, &value))
-            return STEP_CLOSED;
-        visit->kind = VISIT_MAP_VALUE;
-        *term = key;
-        return STEP_TERM;
-    case VISIT_MAP_VALUE:
-        if (!enif_map_iterator_get_pair(env, &visit->iterator, &key, &value))
-            return STEP_CLOSED;
-        (void)enif_map_iterator_next(env, &visit->iterator);
-        visit->kind = VISIT_MAP_KEY;
-        *term = value;
-        return STEP_TERM;
     }
-    return STEP_END;
+    if (visit->kind != VISIT_LIST)
+        return walk_map(env, visit, term);
+    if (cell_of(env, visit->tail, term, &visit->tail))
+        return STEP_TERM;
+    if (visit->tail == nil)
+        return STEP_CLOSED;
+    *term = visit->tail;
+    visit->tail = nil;
+    return STEP_TAIL;
 }
 
 /* Pushes a container. Returns false where the stack is full. */
@@ -177,19 +180,19 @@ struct flattening {
 };
 
 /* There is room: NODES_MAX items of at most ITEM_MAX bytes besides the bytes of strings and binaries, which `text` bounds. */
-static void put_tag(struct flattening *flattening, enum flat_tag tag)
+static inline void put_tag(struct flattening *flattening, enum flat_tag tag)
 {
     flattening->to->bytes[flattening->to->length++] = (uint8_t)tag;
 }
 
-static void put_number(struct flattening *flattening, uint64_t number)
+static inline void put_number(struct flattening *flattening, uint64_t number)
 {
     struct term_bytes *to = flattening->to;
 
     to->length += flat_put_number(to->bytes + to->length, number);
 }
 
-static void put_tagged(struct flattening *flattening, enum flat_tag tag, uint64_t number)
+static inline void put_tagged(struct flattening *flattening, enum flat_tag tag, uint64_t number)
 {
     put_tag(flattening, tag);
     put_number(flattening, number);
@@ -225,6 +228,14 @@ static void put_printed(struct flattening *flattening, ErlNifEnv *env, ERL_NIF_T
     put_bytes(flattening, printed, length);
 }
 
+/* Nearly all characters are such. */
+static inline bool is_printable_ascii(ERL_NIF_TERM term)
+{
+    uint64_t above = term - WORD_OF_SMALL(0x20);
+
+    return above < (0x7f - 0x20) << 4 && (above & 15) == 0;
+}
+
 /* A character as ~p takes it for one, as UTF-8 in `bytes`. Returns its length there, 0 when it is none. */
 static unsigned put_point(ERL_NIF_TERM term, uint8_t bytes[4])
 {
@@ -256,23 +267,49 @@ static unsigned put_point(ERL_NIF_TERM term, uint8_t bytes[4])
     return 4;
 }
 
+/* Takes the printable ASCII that the list begins with, `most` characters at most, as far as its
+ * cells can be looked at. Returns how many. */
+static unsigned take_ascii(ERL_NIF_TERM *list, uint8_t *bytes, unsigned most)
+{
+    ERL_NIF_TERM at = *list;
+    unsigned count = 0;
+
+    while (cells_known && count < most && word_is_list(at)) {
+        const ERL_NIF_TERM *words = cell_words(at);
+
+        if (!is_printable_ascii(words[0]))
+            break;
+        bytes[count++] = (uint8_t)word_small(words[0]);
+        at = words[1];
+    }
+    *list = at;
+    return count;
+}
+
 /* Puts `list` as a string, if it is one to its end or for as far as we look. */
 static bool put_string(struct flattening *flattening, ErlNifEnv *env, ERL_NIF_TERM list)
 {
     uint8_t bytes[4 * STRING_MAX];
-    unsigned count = 0, wide;
-    size_t length = 0;
+    unsigned count, most_cells = CELLS_MAX - flattening->cells, wide;
+    size_t length;
     ERL_NIF_TERM head;
 
-    while (count < STRING_MAX && flattening->cells < CELLS_MAX &&
-           enif_get_list_cell(env, list, &head, &list)) {
-        flattening->cells++;
-        if ((wide = put_point(head, bytes + length)) == 0)
-            return false;
-        length += wide;
+    if (most_cells > STRING_MAX)
+        most_cells = STRING_MAX;
+    length = count = take_ascii(&list, bytes, most_cells);
+    while (count < most_cells && cell_of(env, list, &head, &list)) {
         count++;
+        if (is_printable_ascii(head)) {
+            bytes[length++] = (uint8_t)word_small(head);
+        } else if ((wide = put_point(head, bytes + length)) > 0) {
+            length += wide;
+        } else {
+            flattening->cells += count;
+            return false;
+        }
     }
-    if (count < STRING_MAX && !enif_is_empty_list(env, list))
+    flattening->cells += count;
+    if (count < STRING_MAX && list != nil)
         return false;
     if (count == STRING_MAX || useful(flattening, length) < length) {
         size_t most = useful(flattening, length);
@@ -310,8 +347,8 @@ static void put_binary(struct flattening *flattening, ErlNifEnv *env, ERL_NIF_TE
 }
 
 /* Puts a container's head and pushes it. */
-static void put_container(struct flattening *flattening, struct walk *walk, enum flat_tag tag,
-                          uint64_t count, struct visit **visit)
+static inline void put_container(struct flattening *flattening, struct walk *walk,
+                                 enum flat_tag tag, uint64_t count, struct visit **visit)
 {
     if (!push(walk, visit)) {
         put_tag(flattening, FLAT_DEEP);
@@ -325,13 +362,18 @@ static void put_container(struct flattening *flattening, struct walk *walk, enum
     flattening->text++;
 }
 
+static void put_small(struct flattening *flattening, int64_t number)
+{
+    put_tagged(flattening, number < 0 ? FLAT_NEGATIVE : FLAT_UINT,
+               number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
+}
+
 static void flatten_integer(struct flattening *flattening, ErlNifEnv *env, ERL_NIF_TERM term)
 {
-    ErlNifSInt64 small;
+    ErlNifSInt64 number;
 
-    if (enif_get_int64(env, term, &small)) {
-        put_tagged(flattening, small < 0 ? FLAT_NEGATIVE : FLAT_UINT,
-                   small < 0 ? 0 - (uint64_t)small : (uint64_t)small);
+    if (enif_get_int64(env, term, &number)) {
+        put_small(flattening, number);
     } else if (is_small_bignum(term)) {
         put_printed(flattening, env, term);
     } else {
@@ -340,20 +382,47 @@ static void flatten_integer(struct flattening *flattening, ErlNifEnv *env, ERL_N
     }
 }
 
-/* Puts one term, pushing it when it is a container whose parts are to come. */
-static void flatten_one(struct flattening *flattening, ErlNifEnv *env, struct walk *walk,
+static void flatten_list(struct flattening *flattening, ErlNifEnv *env, struct walk *walk,
+                         ERL_NIF_TERM term)
+{
+    struct visit *visit;
+
+    if (put_string(flattening, env, term))
+        return;
+    put_container(flattening, walk, FLAT_LIST, 0, &visit);
+    if (visit != NULL) {
+        visit->kind = VISIT_LIST;
+        visit->tail = term;
+    }
+}
+
+static void flatten_map(struct flattening *flattening, ErlNifEnv *env, struct walk *walk,
                         ERL_NIF_TERM term)
 {
     struct visit *visit;
-    double number;
     size_t size;
-    int arity;
-    const ERL_NIF_TERM *elements;
+
+    if (!enif_get_map_size(env, term, &size))
+        return;
+    put_container(flattening, walk, FLAT_MAP, size, &visit);
+    if (visit == NULL)
+        return;
+    visit->kind = VISIT_MAP_KEY;
+    if (!enif_map_iterator_create(env, term, &visit->iterator, ERL_NIF_MAP_ITERATOR_FIRST)) {
+        walk->depth--; /* no memory: that many pairs are missing, so what is shown ends here */
+        put_tag(flattening, FLAT_OTHER);
+        flattening->text++;
+        flattening->to->whole = false;
+    }
+}
+
+/* What is none of the kinds that most terms are of. */
+static __attribute__((noinline)) void flatten_other(struct flattening *flattening, ErlNifEnv *env,
+                                                    struct walk *walk, ERL_NIF_TERM term)
+{
+    double number;
 
     switch (enif_term_type(env, term)) {
-    case ERL_NIF_TERM_TYPE_ATOM:
-        put_tagged(flattening, FLAT_ATOM, term);
-        return;
     case ERL_NIF_TERM_TYPE_INTEGER:
         flatten_integer(flattening, env, term);
         return;
@@ -384,48 +453,47 @@ static void flatten_one(struct flattening *flattening, ErlNifEnv *env, struct wa
     case ERL_NIF_TERM_TYPE_BITSTRING:
         put_binary(flattening, env, term);
         return;
-    case ERL_NIF_TERM_TYPE_TUPLE:
-        if (!enif_get_tuple(env, term, &arity, &elements))
-            return;
+    case ERL_NIF_TERM_TYPE_MAP:
+        flatten_map(flattening, env, walk, term);
+        return;
+    default: /* the others have been looked at */
+        put_tag(flattening, FLAT_OTHER);
+        flattening->text++;
+        flattening->to->whole = false;
+        return;
+    }
+}
+
+/*
+ * Puts one term, pushing it when it is a container whose parts are to come. Of what most terms are
+ * made of the word tells what it is; the VM is asked about the rest.
+ */
+static inline void flatten_one(struct flattening *flattening, ErlNifEnv *env, struct walk *walk,
+                               ERL_NIF_TERM term)
+{
+    const ERL_NIF_TERM *elements;
+    struct visit *visit;
+    int arity;
+
+    if (word_is_atom(term)) {
+        put_tagged(flattening, FLAT_ATOM, term);
+    } else if (word_is_list(term)) {
+        flatten_list(flattening, env, walk, term);
+    } else if (word_is_boxed(term) && enif_get_tuple(env, term, &arity, &elements)) {
         put_container(flattening, walk, FLAT_TUPLE, (uint64_t)arity, &visit);
         if (visit != NULL) {
             visit->kind = VISIT_TUPLE;
             visit->left = arity;
             visit->array = elements;
         }
-        return;
-    case ERL_NIF_TERM_TYPE_LIST:
-        if (enif_is_empty_list(env, term)) {
-            put_tag(flattening, FLAT_NIL);
-            flattening->text++;
-            return;
-        }
-        if (put_string(flattening, env, term))
-            return;
-        put_container(flattening, walk, FLAT_LIST, 0, &visit);
-        if (visit != NULL) {
-            visit->kind = VISIT_LIST;
-            visit->tail = term;
-        }
-        return;
-    case ERL_NIF_TERM_TYPE_MAP:
-        if (!enif_get_map_size(env, term, &size))
-            return;
-        put_container(flattening, walk, FLAT_MAP, size, &visit);
-        if (visit == NULL)
-            return;
-        visit->kind = VISIT_MAP_KEY;
-        if (!enif_map_iterator_create(env, term, &visit->iterator, ERL_NIF_MAP_ITERATOR_FIRST)) {
-            walk->depth--;
-            break; /* no memory: that many pairs are missing, so what is shown ends here */
-        }
-        return;
-    default:
-        break;
+    } else if (word_is_small(term)) {
+        put_small(flattening, word_small(term));
+    } else if (term == nil) {
+        put_tag(flattening, FLAT_NIL);
+        flattening->text++;
+    } else {
+        flatten_other(flattening, env, walk, term);
     }
-    put_tag(flattening, FLAT_OTHER);
-    flattening->text++;
-    flattening->to->whole = false;
 }
 
 static void flatten(ErlNifEnv *env, ERL_NIF_TERM term, size_t text_max, struct term_bytes *to)
@@ -476,6 +544,11 @@ struct fingerprint term_fingerprint(ErlNifEnv *env, ERL_NIF_TERM term)
     return term_print_of(term, &bytes);
 }
 
+static bool is_list(ERL_NIF_TERM term)
+{
+    return word_is_list(term) || term == nil;
+}
+
 /* Whether `stack` begins like a stack trace: {Module, Function, Arity | Args, Location} or {Fun, Args, Location}. */
 static bool is_stack(ErlNifEnv *env, ERL_NIF_TERM stack)
 {
@@ -483,15 +556,15 @@ static bool is_stack(ErlNifEnv *env, ERL_NIF_TERM stack)
     const ERL_NIF_TERM *frame;
     int arity;
 
-    if (!enif_get_list_cell(env, stack, &head, &tail))
-        return enif_is_empty_list(env, stack);
+    if (!cell_of(env, stack, &head, &tail))
+        return stack == nil;
     if (!enif_get_tuple(env, head, &arity, &frame))
         return false;
     if (arity == 4)
         return word_is_atom(frame[0]) && word_is_atom(frame[1]) &&
-               (enif_is_number(env, frame[2]) || enif_is_list(env, frame[2])) &&
-               enif_is_list(env, frame[3]);
-    return arity == 3 && enif_is_fun(env, frame[0]) && enif_is_list(env, frame[2]);
+               (word_is_small(frame[2]) || is_list(frame[2]) || enif_is_number(env, frame[2])) &&
+               is_list(frame[3]);
+    return arity == 3 && enif_is_fun(env, frame[0]) && is_list(frame[2]);
 }
 
 enum reason_shape term_reason_shape(ErlNifEnv *env, ERL_NIF_TERM reason)
@@ -523,8 +596,7 @@ enum reason_shape term_reason_shape(ErlNifEnv *env, ERL_NIF_TERM reason)
     if (arity != 2)
         return REASON_OTHER;
     /* error(shutdown), uncaught, is an error all the same. */
-    if (pair[0] == atoms.shutdown &&
-        (enif_is_empty_list(env, pair[1]) || !is_stack(env, pair[1])))
+    if (pair[0] == atoms.shutdown && (pair[1] == nil || !is_stack(env, pair[1])))
         return REASON_SHUTDOWN;
     if (!is_stack(env, pair[1]))
         return pair[0] == atoms.noproc    ? REASON_NOPROC
@@ -646,28 +718,21 @@ static bool put_code_point(struct text_writer *writer, long point, char quote)
 
 bool term_chars(ErlNifEnv *env, ERL_NIF_TERM list, struct text_writer *writer)
 {
-    char plain[STRING_MAX];
-    size_t used = 0, size;
+    uint8_t plain[STRING_MAX];
+    size_t used, size;
     ErlNifBinary binary;
     ERL_NIF_TERM head;
     long point;
 
-    if (inspect(env, list, &binary, &size)) {
+    if (word_is_boxed(list) && inspect(env, list, &binary, &size)) {
         text_put_utf8(writer, binary.data, size < STRING_MAX ? size : STRING_MAX, '\0');
         return true;
     }
-    for (int i = 0; i < STRING_MAX && enif_get_list_cell(env, list, &head, &list); i++) {
-        if (word_is_small(head) && word_small(head) >= 0x20 && word_small(head) < 0x7f &&
-            used < sizeof(plain)) {
-            plain[used++] = (char)word_small(head);
-            continue;
-        }
-        text_put(writer, plain, used);
-        used = 0;
+    used = take_ascii(&list, plain, STRING_MAX);
+    text_put(writer, (const char *)plain, used);
+    for (size_t i = used; i < STRING_MAX && cell_of(env, list, &head, &list); i++)
         if (!enif_get_long(env, head, &point) || !put_code_point(writer, point, '\0'))
             return false;
-    }
-    text_put(writer, plain, used);
     return true;
 }
 
@@ -696,7 +761,7 @@ struct text *term_stack(ErlNifEnv *env, ERL_NIF_TERM stack)
 {
     struct term_bytes bytes;
 
-    if (!enif_is_list(env, stack) || enif_is_empty_list(env, stack))
+    if (!word_is_list(stack))
         return NULL;
     flatten(env, stack, STACK_TEXT_MAX, &bytes);
     return flat_new(bytes.bytes, bytes.length);

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "cells.h"
 #include "terms.h"
 
 uint32_t list_length(ErlNifEnv *env, ERL_NIF_TERM list)
@@ -7,7 +8,7 @@ uint32_t list_length(ErlNifEnv *env, ERL_NIF_TERM list)
     ERL_NIF_TERM head;
     uint32_t length = 0;
 
-    while (length < 256 && enif_get_list_cell(env, list, &head, &list))
+    while (length < 256 && cell_of(env, list, &head, &list))
         length++;
     return length;
 }
@@ -16,7 +17,7 @@ uint32_t list_elements(ErlNifEnv *env, ERL_NIF_TERM list, ERL_NIF_TERM *elements
 {
     uint32_t count = 0;
 
-    while (count < room && enif_get_list_cell(env, list, &elements[count], &list))
+    while (count < room && cell_of(env, list, &elements[count], &list))
         count++;
     return count;
 }

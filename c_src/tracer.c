@@ -17,9 +17,21 @@
 #include "clock.h"
 #include "tracer.h"
 
-static struct coroner *coroner_of(ErlNifEnv *env)
+/*
+ * What the callbacks work on. All instances of the module that use this copy of the library share
+ * it, as they do the atoms; so the VM need not be asked for each event.
+ */
+static _Atomic(struct coroner *) served;
+
+void tracer_serve(struct coroner *coroner)
 {
-    return enif_priv_data(env);
+    atomic_store_explicit(&served, coroner, memory_order_release);
+}
+
+static inline struct coroner *coroner_of(ErlNifEnv *env)
+{
+    (void)env;
+    return atomic_load_explicit(&served, memory_order_relaxed);
 }
 
 static bool is_armed(const struct coroner *coroner, ERL_NIF_TERM state)
@@ -77,9 +89,9 @@ ERL_NIF_TERM tracer_enabled_garbage_collection(ErlNifEnv *env, int argc, const E
 
 /* --- links -------------------------------------------------------------------------------------------- */
 
-/* Kept apart: what it has on its stack is not to be paid for by every event. */
-static __attribute__((noinline)) term_word other_word(struct coroner *coroner, ErlNifEnv *env,
-                                                      ERL_NIF_TERM peer)
+/* The word under which a link to `peer`, no process of this node, stands in a link set; NO_WORD for
+ * what cannot be linked to. */
+static term_word other_word(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM peer)
 {
     struct remote_pid remote;
 
@@ -88,17 +100,12 @@ static __attribute__((noinline)) term_word other_word(struct coroner *coroner, E
     return remote_pid_of(env, peer, &remote) ? remotes_enter(coroner->remotes, remote) : NO_WORD;
 }
 
-/* The word under which a link to `peer` stands in a link set; NO_WORD for what cannot be linked to. */
-static term_word peer_word(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM peer)
-{
-    return is_local_pid(env, peer) ? peer : other_word(coroner, env, peer);
-}
-
-static void on_link_gone(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid, term_word peer)
+/* There is more to it: evidence that the peer has died, or a death that was not told to each. */
+static __attribute__((noinline)) void weigh_link_gone(struct coroner *coroner, ErlNifEnv *env,
+                                                      ERL_NIF_TERM pid, term_word peer)
 {
     struct record *dead = wide_find(coroner->wide, peer);
 
-    /* Nearly always that is all: it unlinked, or ended with `normal`. */
     if (dead != NULL || !ledger_link_dropped(coroner->ledger, pid, peer))
         ledger_link_gone(coroner->ledger, pid, peer, monotonic_ns(), dead);
     if (dead == NULL && died_outside(coroner, env, peer))
@@ -106,47 +113,81 @@ static void on_link_gone(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM p
     record_drop(dead);
 }
 
-static void on_process_event(struct coroner *coroner, ErlNifEnv *env, const ERL_NIF_TERM argv[])
+static inline void on_link_gone(struct coroner *coroner, ErlNifEnv *env, ERL_NIF_TERM pid,
+                                term_word peer)
 {
-    ERL_NIF_TERM tag = argv[0], pid = argv[2], term = argv[3];
-    term_word peer;
+    /* Nearly always that is all: it unlinked, or ended with `normal`. */
+    if (!wide_is_empty(coroner->wide) || scope_kind_of(coroner->scope) != SCOPE_ALL ||
+        !ledger_link_dropped(coroner->ledger, pid, peer))
+        weigh_link_gone(coroner, env, pid, peer);
+}
 
-    if (tag == atoms.exit)
+/* Kept apart: what it has on its stack is not to be paid for by every event. */
+static __attribute__((noinline)) void on_other_link(struct coroner *coroner, ErlNifEnv *env,
+                                                    const ERL_NIF_TERM argv[])
+{
+    term_word peer = other_word(coroner, env, argv[3]);
+
+    if (peer == NO_WORD)
+        return;
+    if (argv[0] == atoms.link || argv[0] == atoms.getting_linked)
+        ledger_link(coroner->ledger, argv[2], peer);
+    else if (argv[0] == atoms.unlink)
+        ledger_unlink(coroner->ledger, argv[2], peer);
+    else
+        on_link_gone(coroner, env, argv[2], peer);
+}
+
+static __attribute__((noinline)) void on_traced_call(struct coroner *coroner, ErlNifEnv *env,
+                                                     const ERL_NIF_TERM argv[])
+{
+    if (argv[2] == atomic_load_explicit(&coroner->probing, memory_order_relaxed))
+        atomic_fetch_add_explicit(&coroner->probes_seen, 1, memory_order_relaxed);
+    else
+        on_call(coroner, env, argv);
+}
+
+/* A port's events; a process that is not of this node is never traced. */
+static __attribute__((noinline)) void on_other_event(struct coroner *coroner, ErlNifEnv *env,
+                                                     const ERL_NIF_TERM argv[])
+{
+    if (is_local_port(env, argv[2]))
+        on_port_event(coroner, env, argv);
+}
+
+/* Each way ends in one call, so that none of them pays for what another has to keep. */
+ERL_NIF_TERM tracer_trace(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct coroner *coroner = coroner_of(env);
+    ERL_NIF_TERM tag = argv[0], pid = argv[2], term = argv[3];
+
+    (void)argc;
+    if (!is_armed(coroner, argv[1]))
+        return atoms.ok;
+    if (!word_is_pid(pid))
+        on_other_event(coroner, env, argv);
+    else if (tag == atoms.exit)
         on_exited(coroner, env, pid, term);
     else if (tag == atoms.spawned)
         on_spawned(coroner, env, pid, term, argv[4]);
+    else if (tag == atoms.call)
+        on_traced_call(coroner, env, argv);
     else if (tag == atoms.register_)
         ledger_name(coroner->ledger, pid, term);
     else if (tag == atoms.unregister)
         ledger_name(coroner->ledger, pid, NO_WORD);
     else if (tag == atoms.gc_max_heap_size)
         on_heap_too_large(coroner, env, pid, term);
-    else if ((peer = peer_word(coroner, env, term)) == NO_WORD)
-        return;
-    else if (tag == atoms.link || tag == atoms.getting_linked)
-        ledger_link(coroner->ledger, pid, peer);
-    else if (tag == atoms.unlink)
-        ledger_unlink(coroner->ledger, pid, peer);
-    else if (tag == atoms.getting_unlinked)
-        on_link_gone(coroner, env, pid, peer);
-}
-
-ERL_NIF_TERM tracer_trace(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
-{
-    struct coroner *coroner = coroner_of(env);
-
-    (void)argc;
-    if (!is_armed(coroner, argv[1]))
+    else if (tag != atoms.link && tag != atoms.getting_linked && tag != atoms.unlink &&
+             tag != atoms.getting_unlinked)
         return atoms.ok;
-    if (argv[0] == atoms.call) {
-        if (argv[2] == atomic_load_explicit(&coroner->probing, memory_order_relaxed))
-            atomic_fetch_add_explicit(&coroner->probes_seen, 1, memory_order_relaxed);
-        else
-            on_call(coroner, env, argv);
-    } else if (is_local_pid(env, argv[2])) {
-        on_process_event(coroner, env, argv);
-    } else if (is_local_port(env, argv[2])) {
-        on_port_event(coroner, env, argv);
-    }
+    else if (!word_is_pid(term))
+        on_other_link(coroner, env, argv);
+    else if (tag == atoms.link || tag == atoms.getting_linked)
+        ledger_link(coroner->ledger, pid, term);
+    else if (tag == atoms.unlink)
+        ledger_unlink(coroner->ledger, pid, term);
+    else
+        on_link_gone(coroner, env, pid, term);
     return atoms.ok;
 }

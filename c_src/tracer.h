@@ -4,6 +4,12 @@
 
 #include <erl_nif.h>
 
+struct coroner;
+
+/** tracer_serve(coroner): what the callbacks of this copy of the library work on. Called in load()
+ * and upgrade(), before any of them. */
+void tracer_serve(struct coroner *coroner);
+
 /** tracer_enabled(env, 3, [Tag, State, Tracee]): whether the VM shall go on with an event. */
 ERL_NIF_TERM tracer_enabled(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 

@@ -1,7 +1,7 @@
-#include <pthread.h>
 #include <string.h>
 
 #include "alloc.h"
+#include "lock.h"
 #include "wide.h"
 
 #define BUCKETS 2048
@@ -13,8 +13,8 @@ struct slot {
 };
 
 struct wide {
-    pthread_mutex_t lock;
-    atomic_uint count; /* read without the lock: nearly always 0, and then nobody waits */
+    struct wide_head head; /* read without the lock: nearly always 0, and then nobody waits */
+    struct lock lock;
     _Atomic uint64_t evicted_ns;
     uint32_t newest; /* the slot written last */
     uint16_t buckets[BUCKETS];
@@ -31,7 +31,7 @@ static void reset(struct wide *wide)
     memset(wide->buckets, 0xff, sizeof(wide->buckets));
     memset(wide->slots, 0, sizeof(wide->slots));
     wide->newest = WIDE_DEATHS - 1;
-    atomic_store(&wide->count, 0);
+    atomic_store(&wide->head.count, 0);
     atomic_store(&wide->evicted_ns, 0);
 }
 
@@ -41,10 +41,6 @@ struct wide *wide_new(void)
 
     if (wide == NULL)
         return NULL;
-    if (pthread_mutex_init(&wide->lock, NULL) != 0) {
-        memory_free(wide);
-        return NULL;
-    }
     reset(wide);
     return wide;
 }
@@ -53,11 +49,11 @@ void wide_clear(struct wide *wide)
 {
     struct record *gone[WIDE_DEATHS];
 
-    pthread_mutex_lock(&wide->lock);
+    lock_take(&wide->lock);
     for (size_t i = 0; i < WIDE_DEATHS; i++)
         gone[i] = wide->slots[i].record;
     reset(wide);
-    pthread_mutex_unlock(&wide->lock);
+    lock_give(&wide->lock);
     for (size_t i = 0; i < WIDE_DEATHS; i++)
         record_drop(gone[i]);
 }
@@ -67,7 +63,6 @@ void wide_free(struct wide *wide)
     if (wide == NULL)
         return;
     wide_clear(wide);
-    pthread_mutex_destroy(&wide->lock);
     memory_free(wide);
 }
 
@@ -77,7 +72,7 @@ void wide_add(struct wide *wide, struct record *record)
     struct slot *slot;
     uint32_t at, bucket;
 
-    pthread_mutex_lock(&wide->lock);
+    lock_take(&wide->lock);
     at = (wide->newest + 1) % WIDE_DEATHS;
     slot = &wide->slots[at];
     if ((evicted = slot->record) != NULL) {
@@ -88,14 +83,14 @@ void wide_add(struct wide *wide, struct record *record)
         *link = slot->next;
         atomic_store_explicit(&wide->evicted_ns, record->monotonic_ns, memory_order_relaxed);
     } else {
-        atomic_fetch_add_explicit(&wide->count, 1, memory_order_release);
+        atomic_fetch_add_explicit(&wide->head.count, 1, memory_order_release);
     }
     bucket = bucket_of(record->who.pid);
     slot->record = record_hold(record);
     slot->next = wide->buckets[bucket];
     wide->buckets[bucket] = (uint16_t)at;
     wide->newest = at;
-    pthread_mutex_unlock(&wide->lock);
+    lock_give(&wide->lock);
     record_drop(evicted);
 }
 
@@ -107,21 +102,15 @@ static struct record *find(const struct wide *wide, term_word pid)
     return NULL;
 }
 
-static bool is_empty(struct wide *wide)
-{
-    /* A death that ends the caller was added before its signal was sent, so before this load. */
-    return atomic_load_explicit(&wide->count, memory_order_acquire) == 0;
-}
-
 struct record *wide_find(struct wide *wide, term_word pid)
 {
     struct record *record;
 
-    if (is_empty(wide))
+    if (wide_is_empty(wide))
         return NULL;
-    pthread_mutex_lock(&wide->lock);
+    lock_take(&wide->lock);
     record = record_hold(find(wide, pid));
-    pthread_mutex_unlock(&wide->lock);
+    lock_give(&wide->lock);
     return record;
 }
 
@@ -150,9 +139,9 @@ size_t wide_find_linked(struct wide *wide, const struct linkset *links, struct r
     term_word words[WIDE_LOOKS];
     size_t found = 0;
 
-    if (is_empty(wide) || links->count == 0)
+    if (wide_is_empty(wide) || links->count == 0)
         return 0;
-    pthread_mutex_lock(&wide->lock);
+    lock_take(&wide->lock);
     if (links->count <= WIDE_LOOKS) {
         size_t count = linkset_list(links, words, WIDE_LOOKS);
 
@@ -165,7 +154,7 @@ size_t wide_find_linked(struct wide *wide, const struct linkset *links, struct r
     } else {
         found = scan(wide, links, (struct fingerprint){0}, records, room);
     }
-    pthread_mutex_unlock(&wide->lock);
+    lock_give(&wide->lock);
     return found;
 }
 
@@ -174,11 +163,11 @@ size_t wide_find_reason(struct wide *wide, struct fingerprint print, struct reco
 {
     size_t found;
 
-    if (is_empty(wide))
+    if (wide_is_empty(wide))
         return 0;
-    pthread_mutex_lock(&wide->lock);
+    lock_take(&wide->lock);
     found = scan(wide, NULL, print, records, room);
-    pthread_mutex_unlock(&wide->lock);
+    lock_give(&wide->lock);
     return found;
 }
 

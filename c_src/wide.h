@@ -24,6 +24,19 @@ void wide_clear(struct wide *wide);
 /** wide_free(wide): frees it; nobody may use it any more. NULL is a no-op. */
 void wide_free(struct wide *wide);
 
+/* What it begins with: whether it holds any is one load, of those who hold no lock. */
+struct wide_head {
+    atomic_uint count;
+};
+
+/** wide_is_empty(wide): whether there is none. Of a death that ends the caller it is false: that
+ * was added before the signal was sent. */
+static inline bool wide_is_empty(const struct wide *wide)
+{
+    return atomic_load_explicit(&((const struct wide_head *)wide)->count, memory_order_acquire) ==
+           0;
+}
+
 /** wide_add(wide, record): the process of ${record} has died; its peers will look for it. */
 void wide_add(struct wide *wide, struct record *record);
 

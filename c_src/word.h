@@ -31,10 +31,36 @@ static inline int64_t word_small(term_word word)
     return (int64_t)word >> 4;
 }
 
+#define WORD_OF_SMALL(number) ((term_word)(number) << 4 | 15)
+
 /** word_is_atom(word): whether it is an atom (likewise, of six bits). */
 static inline bool word_is_atom(term_word word)
 {
     return (word & 63) == 11;
+}
+
+/** word_is_list(word): whether it is a list that is not empty: a pointer to its first cell
+ * (likewise, of two bits). */
+static inline bool word_is_list(term_word word)
+{
+    return (word & 3) == 1;
+}
+
+/** word_is_boxed(word): whether it points to what begins with a word that tells its type: a tuple,
+ * a map, a binary, .. (likewise). */
+static inline bool word_is_boxed(term_word word)
+{
+    return (word & 3) == 2;
+}
+
+/**
+ * word_spread(word): ${word} spread over the upper bits, for words that nobody chooses: one
+ * multiplication (by 2^64 divided by the golden ratio), which puts words that follow each other as
+ * far apart as can be.
+ */
+static inline uint64_t word_spread(term_word word)
+{
+    return word * UINT64_C(0x9e3779b97f4a7c15);
 }
 
 /** word_hash(word): ${word} spread over 64 bits (the finaliser of MurmurHash3). */

@@ -15,6 +15,7 @@
 #include "attribution.h"
 #include "bytes.h"
 #include "callbacks.h"
+#include "cells.h"
 #include "clock.h"
 #include "nif_shim.h"
 #include "term.h"
@@ -51,6 +52,11 @@ int enif_get_map_value(ErlNifEnv *of, ERL_NIF_TERM map, ERL_NIF_TERM key, ERL_NI
             return 1;
         }
     return 0;
+}
+
+ERL_NIF_TERM enif_make_list_cell(ErlNifEnv *of, ERL_NIF_TERM head, ERL_NIF_TERM tail)
+{
+    return shim_cons(of, head, tail);
 }
 
 int enif_is_port_alive(ErlNifEnv *of, ErlNifPort *port)
@@ -323,7 +329,9 @@ static void links_clear(void)
 int main(void)
 {
     env = shim_begin();
+    must(cells_learn(env));
     must(term_load(env) == 0);
+    tracer_serve(&coroner);
     coroner.intern = intern_new();
     coroner.ledger = ledger_new();
     coroner.wide = wide_new();

@@ -211,9 +211,11 @@ informed(Pid, [{links, Links}, {trap_exit, Trap}], #run{table = Table} = Run) ->
     #{Pid := Process} = Table,
     Run#run{table = Table#{Pid := Process#process{links = Links, trap = Trap}}}.
 
+%% It may have told its links before this: they are asked for again, or the signal would be waited for once more.
 trapped(Pid, What, #run{table = Table} = Run) ->
     #{Pid := Process} = Table,
-    arrived({signal, Pid, element(2, What)}, Run#run{table = Table#{Pid := Process#process{trapped = What}}}).
+    arrived({signal, Pid, element(2, What)},
+            Run#run{table = Table#{Pid := Process#process{trapped = What}}, changed = true}).
 
 %% Waits until nothing moves any more.
 settled(Run) ->

@@ -7,6 +7,7 @@
 
 #include "alloc_libc.h"
 #include "atoms.h"
+#include "cells.h"
 #include "check.h"
 #include "flat.h"
 #include "term.h"
@@ -304,6 +305,15 @@ static void look_at(ErlNifEnv *env, ERL_NIF_TERM term)
     must(shape < REASON_SHAPE_COUNT);
 }
 
+/* What a callback takes out of a reason or an argument is looked at as well. */
+static void look_at_parts(ErlNifEnv *env, ERL_NIF_TERM term)
+{
+    look_at(env, term);
+    if (shim_kind(term) == SHIM_TUPLE)
+        for (size_t i = 0; i < shim_box(term)->length && i < 4; i++)
+            look_at(env, shim_box(term)->terms[i]);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct bytes bytes = {.at = data, .left = size};
@@ -328,12 +338,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     other = term_fingerprint(env, again);
     reached(2000 + shim_budget(UINT64_MAX) / 128);
     must(fingerprint_same(one, other));
+    look_at_parts(env, term);
 
-    look_at(env, term);
-    /* What a callback takes out of a reason or an argument is looked at as well. */
-    if (shim_kind(term) == SHIM_TUPLE)
-        for (size_t i = 0; i < shim_box(term)->length && i < 4; i++)
-            look_at(env, shim_box(term)->terms[i]);
+    /* The same with cells that are not asked for, but read where they are. */
+    shim_lay_out(true);
+    cells_known = true;
+    again = term_from(env, bytes);
+    (void)shim_budget(CALLS_MAX);
+    other = term_fingerprint(env, again);
+    (void)shim_budget(UINT64_MAX);
+    must(fingerprint_same(one, other));
+    look_at_parts(env, again);
+    cells_known = false;
+    shim_lay_out(false);
     must(alloc_live() == live);
     shim_end(env);
     return 0;

@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(patsubst test/fuzz/%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 FUZZ_HELPERS := bytes nif_shim nif_refused term_from
 FUZZ_NODE_HELPERS := alloc_libc check decode
-FUZZ_SOURCES := $(PURE_SOURCES:c_src/%.c=%) term terms unaligned
+FUZZ_SOURCES := $(PURE_SOURCES:c_src/%.c=%) cells term terms unaligned
 FUZZ_CFLAGS = $(BASE_CFLAGS) -iquote c_src -iquote test/c/node -iquote test/fuzz -isystem $(ERLANG_ROOT)/usr/include \
 	-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 

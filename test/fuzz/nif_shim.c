@@ -31,7 +31,7 @@ static struct {
     size_t length;
 } atom_table[ATOMS_MAX];
 static size_t atom_count, atoms_of_coroner;
-static bool old_atoms;
+static bool old_atoms, lay_out;
 
 static uint64_t calls, calls_allowed = UINT64_MAX;
 static size_t environments, binaries, iterators;
@@ -158,12 +158,21 @@ static struct shim_box *new_box(ErlNifEnv *env, enum shim_kind kind)
 
 static ERL_NIF_TERM boxed(const struct shim_box *box)
 {
-    return (ERL_NIF_TERM)box | (box->kind == SHIM_CELL ? TAG_CELL : TAG_BOX);
+    return (ERL_NIF_TERM)box | TAG_BOX;
 }
+
+/* Of a cell the two words come first, as in the VM; those of one of many alike are not what
+ * follows. */
+struct cell {
+    ERL_NIF_TERM words[2];
+    struct shim_box box;
+};
 
 const struct shim_box *shim_box(ERL_NIF_TERM term)
 {
     must((term & 3) == TAG_CELL || (term & 3) == TAG_BOX);
+    if ((term & 3) == TAG_CELL)
+        return &((const struct cell *)(term & ~(ERL_NIF_TERM)3))->box;
     return (const struct shim_box *)(term & ~(ERL_NIF_TERM)3);
 }
 
@@ -296,17 +305,27 @@ ERL_NIF_TERM shim_binary(ErlNifEnv *env, const uint8_t *data, size_t length, uin
     return boxed(box);
 }
 
+void shim_lay_out(bool all)
+{
+    lay_out = all;
+}
+
 ERL_NIF_TERM shim_repeat(ErlNifEnv *env, ERL_NIF_TERM head, uint64_t times, ERL_NIF_TERM tail)
 {
-    struct shim_box *box = new_box(env, SHIM_CELL);
+    struct cell *cell;
+
+    if (lay_out && times > 1) {
+        for (uint64_t i = 0; i < times && i < SHIM_LAID_OUT; i++)
+            tail = shim_cons(env, head, tail);
+        return tail;
+    }
+    cell = shim_take(env, sizeof(*cell));
 
     must(times > 0);
-    box->size = times;
-    box->length = 2;
-    box->terms = shim_take(env, 2 * sizeof(*box->terms));
-    box->terms[0] = head;
-    box->terms[1] = tail;
-    return boxed(box);
+    *cell = (struct cell){.words = {head, tail},
+                          .box = {.kind = SHIM_CELL, .size = times, .length = 2}};
+    cell->box.terms = cell->words;
+    return (ERL_NIF_TERM)cell | TAG_CELL;
 }
 
 ERL_NIF_TERM shim_cons(ErlNifEnv *env, ERL_NIF_TERM head, ERL_NIF_TERM tail)

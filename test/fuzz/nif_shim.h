@@ -74,6 +74,13 @@ ERL_NIF_TERM shim_cons(ErlNifEnv *env, ERL_NIF_TERM head, ERL_NIF_TERM tail);
  * asked for. */
 ERL_NIF_TERM shim_repeat(ErlNifEnv *env, ERL_NIF_TERM head, uint64_t times, ERL_NIF_TERM tail);
 
+/** shim_lay_out(all): whether shim_repeat makes its cells at once, each with head and tail where
+ * the VM has them; of many the first SHIM_LAID_OUT, after which the tail comes: nobody looks
+ * further. */
+void shim_lay_out(bool all);
+
+#define SHIM_LAID_OUT 300
+
 /** shim_tuple(env, elements, length, arity): a tuple that says it has ${arity} >= ${length}
  * elements, of which ${length} may be read. */
 ERL_NIF_TERM shim_tuple(ErlNifEnv *env, const ERL_NIF_TERM *elements, size_t length, int arity);

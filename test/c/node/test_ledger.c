@@ -703,7 +703,7 @@ static void an_exit_is_remembered_at_once(void **state)
 {
     struct ledger *ledger = open_ledger();
     struct birth port = {.pid = fake_pid(4), .flags = ENTRY_PORT};
-    struct entry *entry = NULL;
+    struct normal_exit normal;
     uint32_t call = 0;
 
     (void)state;
@@ -714,8 +714,9 @@ static void an_exit_is_remembered_at_once(void **state)
     /* A normal one that is not done with at once. */
     born(ledger, fake_pid(2));
     assert_true(leave(ledger, fake_pid(2), EVIDENCE_SIGNAL, fake_pid(1), 1));
-    assert_false(ledger_exit_normal(ledger, fake_pid(2), &entry));
-    entry_free(entry);
+    normal = ledger_exit_normal(ledger, fake_pid(2));
+    assert_false(normal.is_all);
+    entry_free(normal.entry);
     assert_int_equal(ledger_quiet_of(ledger, fake_pid(2), &call), QUIET_SEEN);
     /* The end of this one was not seen; and a port's is no process's. */
     born(ledger, fake_pid(3));
@@ -854,7 +855,7 @@ static void shards_tell_whom_they_have(void **state)
     (void)state;
     for (uint32_t i = 0; i < 5000; i++)
         born(ledger, fake_pid(i));
-    for (size_t shard = 0; shard < LEDGER_SHARDS; shard++) {
+    for (size_t shard = 0; shard < LEDGER_PARTS; shard++) {
         ledger_members(ledger, shard, pids, 64, &count);
         for (size_t i = 0; i < count; i++)
             ledger_drop(ledger, pids[i]);
@@ -864,7 +865,7 @@ static void shards_tell_whom_they_have(void **state)
     assert_int_equal(ledger_count(ledger), 0);
     ledger_drop(ledger, fake_pid(1)); /* not there any more */
     born(ledger, fake_pid(1));
-    for (size_t shard = 0; shard < LEDGER_SHARDS; shard++) {
+    for (size_t shard = 0; shard < LEDGER_PARTS; shard++) {
         ledger_members(ledger, shard, pids, 0, &count);
         assert_int_equal(count, 0);
     }
