@@ -86,8 +86,10 @@ static const struct command {
 } commands[] = {
     {"why", "PID|NAME", 1, 1, BIT(OPTION_NODE), "tell why a process exited",
      "Draws the newest exit of the process as a tree, from the exit back to its origin. PID is\n"
-     "what the node shows, as '<0.123.0>' or 0.123.0; NAME is a registered name, or the module a\n"
-     "process began in. Other nodes, and earlier runs, that have such an exit are listed.\n",
+     "what the node shows, as '<0.123.0>', 0.123.0 or '#PID<0.123.0>' (quoted, for the shell "
+     "takes\n"
+     "< > and #); NAME is a registered name, or the module a process began in. Other nodes, and\n"
+     "earlier runs, that have such an exit are listed.\n",
      ctl_why},
     {"tail", "[FIELD=VALUE ...]", 0, -1, BIT(OPTION_NODE), "print exits as they happen",
      "Prints a line for each exit that fits, until it is interrupted.\n", ctl_tail},
@@ -134,7 +136,8 @@ static const struct command {
      ctl_attach},
     {"detach", "NODE", 1, 1, BIT(OPTION_COOKIE_FILE) | BIT(OPTION_COOKIE),
      "take coroner out of a node again", "Leaves nothing of coroner in the node.\n", ctl_detach},
-    {"help", "[COMMAND]", 0, 1, 0, "explain a command", "", help_command},
+    {"help", "[COMMAND|fields]", 0, 1, 0, "explain a command, or list the fields", "",
+     help_command},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -188,9 +191,11 @@ static enum ctl_exit print_help(const struct ctl_options *options, const struct 
             add_row(&text, commands[i].name, commands[i].arguments, commands[i].summary);
         ctl_text_add(&text, "\n");
         add_options(&text, EVERYWHERE);
-        ctl_text_add(&text,
-                     "\ncoronerctl help COMMAND tells more. It ends with 0; 1 where nothing was "
-                     "found;\n64 usage, 69 unavailable, 70 fault, 75 try later, 77 not allowed.\n");
+        ctl_text_add(
+            &text,
+            "\ncoronerctl help COMMAND tells more, help fields what can be asked for. It ends "
+            "with 0;\n1 where nothing was found; 64 usage, 69 unavailable, 70 fault, 75 try later, "
+            "77 not allowed.\n");
     } else {
         ctl_text_add(&text, command->name);
         ctl_text_add(&text, " [OPTION ...]");
@@ -204,7 +209,7 @@ static enum ctl_exit print_help(const struct ctl_options *options, const struct 
             ctl_text_add(&text,
                          "\nFIELD is severity, another field of a record as exit.source, or a "
                          "short name:\n");
-            ctl_where_fields(&text);
+            ctl_where_shorts(&text);
         }
     }
     enum ctl_exit result = ctl_print(&text);
@@ -219,9 +224,24 @@ static enum ctl_exit unknown_command(const char *name)
     return CTL_USAGE;
 }
 
+/* Print the fields that can be asked for. */
+static enum ctl_exit print_fields(const struct ctl_options *options)
+{
+    struct ctl_text text;
+
+    ctl_text_init(&text, options->look);
+    ctl_where_fields(&text);
+    enum ctl_exit result = ctl_print(&text);
+    ctl_text_free(&text);
+    return result;
+}
+
 static enum ctl_exit help_command(const struct ctl_options *options, int argc, char **argv)
 {
     const struct command *command = argc > 0 ? find_command(argv[0]) : NULL;
+
+    if (argc > 0 && strcmp(argv[0], "fields") == 0)
+        return print_fields(options);
 
     if (argc > 0 && command == NULL)
         return unknown_command(argv[0]);

@@ -90,6 +90,7 @@ arm({ok, Options}, Given) ->
                 {ok, Watch} ->
                     ok = net_kernel:monitor_nodes(true, [{node_type, all}]),
                     ok = coroner_surroundings:take(),
+                    ok = coroner_watch:announce(Watch),
                     {ok, #state{options = Given, watch = Watch, node = node()}};
                 {error, Reason} ->
                     ok = coroner_nif:stop(0),
@@ -122,20 +123,24 @@ start_nif(#{ingest := Ingest, memory := Bytes, record := Record}) ->
           {reply, term(), #state{}} | {stop, term(), term(), #state{}}.
 handle_call(check, _From, State) ->
     Watch = coroner_watch:check(State#state.watch),
-    {reply, coroner_watch:info(Watch), State#state{watch = Watch}};
+    {reply, coroner_watch:info(Watch), keep(Watch, State)};
 handle_call(pause, _From, State) ->
-    {reply, ok, State#state{watch = coroner_watch:pause(State#state.watch)}};
+    {reply, ok, keep(coroner_watch:pause(State#state.watch), State)};
 handle_call(resume, _From, State) ->
     {Result, Watch} = coroner_watch:resume(State#state.watch),
-    {reply, Result, State#state{watch = Watch}};
+    {reply, Result, keep(Watch, State)};
 handle_call({scope, Scope}, _From, #state{options = Options, watch = Watch} = State) ->
     ok = application:set_env(coroner, ?SCOPE_NOW, Scope),
-    {reply, ok, State#state{options = Options#{scope => Scope}, watch = coroner_watch:scope(Scope, Watch)}};
+    {reply, ok, keep(coroner_watch:scope(Scope, Watch), State#state{options = Options#{scope => Scope}})};
 handle_call(rearm, _From, State) ->
     case rearmed(State) of
         {ok, Armed} -> {reply, ok, Armed};
         {error, Reason} -> {stop, {shutdown, Reason}, {error, Reason}, State}
     end.
+
+keep(Watch, State) ->
+    ok = coroner_watch:announce(Watch),
+    State#state{watch = Watch}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Message, State) ->
@@ -150,7 +155,7 @@ handle_info(tick, State) ->
     case rearmed(State) of
         {ok, Armed} ->
             ok = coroner_surroundings:tell_nodes(),
-            Looked = renamed(Armed#state{watch = coroner_watch:check(Armed#state.watch)}),
+            Looked = renamed(keep(coroner_watch:check(Armed#state.watch), Armed)),
             %% Only now: where a look takes seconds (all of a million processes have to be taken back, and another tool takes
             %% them off again and again), a second of rest follows each.
             erlang:send_after(?TICK_MS, self(), tick),

@@ -179,6 +179,8 @@ def why_takes_a_bare_pid_a_name_and_a_node():
         expect(ctl("why", "proxy_sup", "--node", "proxy@db3", "--query=" + daemon.path), 0)
         check(daemon.asked[0]["pid"] == "<0.31760.980>", daemon.asked)
         check(daemon.asked[1] == {"id": 1, "op": "why", "name": "proxy_sup", "node": "proxy@db3"}, daemon.asked)
+        expect(ctl("why", "#PID<0.31760.980>", "--query", daemon.path), 0)
+        check(daemon.asked[2]["pid"] == "<0.31760.980>", daemon.asked)
 
 
 @test
@@ -219,7 +221,7 @@ def why_takes_a_name_as_it_is_shown_in_a_message():
 
 @test
 def why_of_what_is_neither_pid_nor_name_is_not_asked():
-    for odd in ("<0.1", "<0.1.0", ""):
+    for odd in ("<0.1", "<0.1.0", "#PID<0.1>", ""):
         expect(ctl("--query", "/no/such/socket", "why", odd), 64, err="'%s' is no pid" % odd)
 
 
@@ -422,7 +424,7 @@ def status_shows_the_daemon_and_its_nodes():
         daemon.reply({"id": request["id"], "done": True, "count": 1})
 
     with Daemon(script) as daemon:
-        expect(ctl("status", "--query", daemon.path), 0, ["version", "0.1.0", "MADE", "proxy@db3  yes        48213   48200        -    13"])
+        expect(ctl("status", "--query", daemon.path), 0, ["coronerd  0.1.0", "MADE", "proxy@db3  connected  48213   48200        -    13"])
         _, out, _ = expect(ctl("status", "--json", "--query", daemon.path), 0)
         check(json.loads(out)["nodes"][0]["lost"] == 13, out)
 
@@ -636,6 +638,8 @@ def help_and_version():
         expect(ctl(*args), 0, ["usage: coronerctl COMMAND", "attach NODE", "--query"])
     for args in (["help", "query"], ["query", "--help"], ["--help", "query"]):
         expect(ctl(*args), 0, ["usage: coronerctl query", "--since", "exit.source"])
+    expect(ctl("help", "fields"), 0, ["why it exited (source)", "info warning error", "those of exit.source"])
+    expect(ctl("help", "query"), 0, ["coronerctl help fields", "quote them", "#PID<0.1.2>"])
     expect(ctl("--version"), 0, "coronerctl ")
     for name in ("why", "tail", "query", "status", "attach", "detach", "help", "tree", "top", "count"):
         expect(ctl("help", name), 0, "usage: coronerctl " + name)
@@ -1070,11 +1074,30 @@ def a_kill_in_an_attached_node_is_told_by_the_daemon():
         expect(daemon.run("query", "name=victim", "--until", "-1h"), 1)
         expect(daemon.run("query", "nonsense=1"), 64, err="there is no field 'nonsense'")
         expect(daemon.run("query", "--since", "yesterday"), 64, err="since")
-        expect(daemon.run("status"), 0, ["version", "NODE", node.name])
+        expect(daemon.run("query", "source=kil"), 64, err=["there is no exit.source 'kil'", "kill, exit_signal", "(exit.source)"])
+        expect(daemon.run("query", "severity=fatal"), 64, err="there are: info, warning, error")
+        expect(daemon.run("query", "source=kil*", "name=victim"), 0)
+        expect(daemon.run("query", "kind=gap"), 1)
+        expect(daemon.run("why", "#PID" + pid), 0, "was killed by ")
+        expect(daemon.run("status"), 0, ["coronerd  ", "NODE", node.name + "  connected  "])
+        the_state_of_the_node_is_told(daemon, node)
+        expect(daemon.run("query", "kind=gap"), 0, "paused by coroner:pause/0")
         status = json.loads(expect(daemon.run("status", "--json"), 0)[1])
         (entry,) = status["nodes"]
         check(entry["made"] == entry["stored"] + entry["lost"] + entry["pending"] and entry["connected"], entry)
         expect(node.detach(), 0, "detached")
+
+
+def the_state_of_the_node_is_told(daemon, node):
+    """The node tells it with its counters, once a second at most."""
+    for call, wanted in (("coroner:scope(#{exclude => [some_name]})", "connected, scoped"), ("coroner:pause()", "paused, scoped"),
+                         ("coroner:scope(all)", "paused "), ("coroner:resume()", "connected ")):
+        check(node.eval(call) == "ok", call)
+        for _ in range(10000):
+            _, out, _ = expect(daemon.run("status"), 0)
+            if wanted in out:
+                break
+        check(wanted in out, out)
 
 
 def daemon_with_path(path):
