@@ -39,7 +39,8 @@ enum option_id {
     OPTION_BY,
     OPTION_BUCKET,
     OPTION_NODES,
-    OPTION_WATCH
+    OPTION_WATCH,
+    OPTION_FORCE
 };
 
 #define BIT(id) (1u << ((id)-OPTION_QUERY))
@@ -69,6 +70,7 @@ static const struct {
     {OPTION_BUCKET, "bucket", "T", "count by spans of time: 30s, 1m, 1h, 1d"},
     {OPTION_NODES, "nodes", "N", "draw so many of those who died (20)"},
     {OPTION_WATCH, "watch", NULL, "again every 2 seconds, until interrupted"},
+    {OPTION_FORCE, "force", NULL, "stop coroner also if the node started it by itself"},
 };
 
 #define OPTION_COUNT (sizeof(options_table) / sizeof(options_table[0]))
@@ -134,8 +136,13 @@ static const struct command {
      "in between. The cookie comes from --cookie-file, else the variable CORONER_COOKIE, else\n"
      "~/.erlang.cookie. epmd is asked on port ERL_EPMD_PORT, else 4369.\n",
      ctl_attach},
-    {"detach", "NODE", 1, 1, BIT(OPTION_COOKIE_FILE) | BIT(OPTION_COOKIE),
-     "take coroner out of a node again", "Leaves nothing of coroner in the node.\n", ctl_detach},
+    {"detach", "NODE", 1, 1, BIT(OPTION_COOKIE_FILE) | BIT(OPTION_COOKIE) | BIT(OPTION_FORCE),
+     "take coroner out of a node again",
+     "Leaves nothing of coroner in the node. Where the node started coroner by itself, as an\n"
+     "application of its release or from a shell, nothing is done; with --force it is stopped "
+     "there,\n"
+     "until the node starts it again, and its modules stay.\n",
+     ctl_detach},
     {"help", "[COMMAND|fields]", 0, 1, 0, "explain a command, or list the fields", "",
      help_command},
 };
@@ -348,6 +355,9 @@ static enum ctl_exit read_options(int argc, char **argv, struct ctl_options *opt
             break;
         case OPTION_WATCH:
             options->watch = true;
+            break;
+        case OPTION_FORCE:
+            options->force = true;
             break;
         case ':':
             CTL_COMPLAIN("the option ", argv[optind - 1], " needs a value");

@@ -1050,7 +1050,9 @@ def a_kill_in_an_attached_node_is_told_by_the_daemon():
         expect(node.attach("--app", APPLICATION, "--ingest", daemon.ingest), 0,
                ["coroner is attached to " + node.name, "processes and every new one", "sends to     " + daemon.ingest])
         _, out, _ = expect(node.attach("--app", APPLICATION, "--ingest", daemon.ingest), 0,
-                           ["was attached already", "sends to     where it did before"])
+                           ["was attached already", "sends to     " + daemon.ingest])
+        _, out, _ = expect(node.attach("--app", APPLICATION, "--ingest", "/other.sock"), 0,
+                           ["was attached already", "sends to     " + daemon.ingest, "not where --ingest says"])
         check("but not yet" not in out, out)
         with tailing(daemon_with_path(daemon.query), "name=victim") as tail:
             wait_for_subscription(daemon)
@@ -1134,6 +1136,41 @@ def detaching_leaves_the_node_as_it_was():
         expect(node.attach("--app", APPLICATION, "--ingest", missing), 0, "but not yet  %s: No such file" % missing)
         expect(node.attach("--app", APPLICATION, "--ingest", "/" + "x" * 120), 64, err="longer than 107 bytes")
         expect(node.detach(), 0, "nothing of it is left")
+
+
+@real
+def a_coroner_that_the_node_started_is_left_alone():
+    """Attach and detach say whose it is, and only --force stops it."""
+    starts = {"application": "application:set_env(coroner, ingest, \"%s\"), application:start(coroner)",
+              "start": "coroner:start(#{ingest => \"%s\"})"}
+    words = {"application": "as an application of its release", "start": "coroner:start"}
+    for owner, start in starts.items():
+        with RealDaemon() as daemon, Node(flags=("-kernel", "logger_level", "critical", "-pa", os.path.join(APPLICATION, "ebin"))) as node:
+            expect(node.detach(), 1, err="coroner is not attached to " + node.name)
+            started = node.eval(start % daemon.ingest)
+            check(started == "ok", started)
+            _, out, _ = expect(node.attach("--app", APPLICATION, "--ingest", "/other.sock"), 0,
+                               ["nothing was attached: coroner runs already", words[owner], "sends to     " + daemon.ingest,
+                                "not where --ingest says"])
+            check("attached already" not in out, out)
+            _, out, _ = expect(node.attach("--app", APPLICATION, "--json"), 0)
+            told = json.loads(out)
+            check((told["already"], told["owner"], told["ingest"]) == (True, owner, daemon.ingest), told)
+            for _ in range(2):
+                expect(node.detach(), 1, err=["coroner is not attached to " + node.name, words[owner], "detach --force " + node.name])
+                check(node.eval("maps:get(armed, coroner:status())") == "true")
+            expect(node.detach("--force"), 0, "coroner is stopped in " + node.name)
+            check(node.eval("{coroner:is_started(), coroner:status(), erlang:module_loaded(coroner)}") ==
+                  "{false,#{armed => false},true}")
+            expect(node.detach("--force"), 1, err="coroner is not attached to " + node.name)
+
+
+@real
+def detach_takes_force_for_what_was_attached_too():
+    with RealDaemon() as daemon, Node() as node:
+        expect(node.attach("--app", APPLICATION, "--ingest", daemon.ingest), 0, "coroner is attached")
+        expect(node.detach("--force"), 0, "nothing of it is left")
+        check(node.eval("erlang:module_loaded(coroner)") == "false")
 
 
 @real
