@@ -107,6 +107,7 @@
     X(supervisor_bridge, "supervisor_bridge")                                                      \
     X(sys, "sys")                                                                                  \
     X(system_terminate, "system_terminate")                                                        \
+    X(tcp_closed, "tcp_closed")                                                                    \
     X(terminate, "terminate")                                                                      \
     X(terminate_dynamic_children, "terminate_dynamic_children")                                    \
     X(timeout, "timeout")                                                                          \

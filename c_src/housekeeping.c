@@ -30,9 +30,12 @@ enum coroner_severity housekeeping_severity(const struct coroner *coroner,
     caller = intern_function_of(coroner->intern, record->act->site.function);
     if (caller == NULL)
         return given;
-    /* The process of a connection: the node on its other end has gone, as with the reason noconnection. */
+    /* The process of a connection: the node on its other end has gone, as with the reason noconnection. From OTP 27 on the
+     * reason is tcp_closed on the side that made it. */
     if (caller->module == atoms.dist_util && record->source == CORONER_SOURCE_SELF_EXIT)
-        return reason == atoms.connection_closed ? CORONER_SEVERITY_WARNING : given;
+        return reason == atoms.connection_closed || reason == atoms.tcp_closed
+                   ? CORONER_SEVERITY_WARNING
+                   : given;
     if (caller->module != atoms.shell)
         return given;
     /* Who reads a line in a shell tells the shell in the reason what it has read. A shell that is left ends its evaluator,

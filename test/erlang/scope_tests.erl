@@ -117,7 +117,7 @@ unknown() ->
         ?assertEqual([["[scope_app_typo]"]], logged()),
         ?assertMatch(#{scope_unknown := [scope_app_typo]}, coroner:status()),
         ok = coroner:scope(#{exclude => [no_such_name, self(), {module, no_such_module}, {module, lists}, {application, kernel},
-                                         {application, ssh}, {application, no_such_application}]}),
+                                         {application, eunit}, {application, no_such_application}]}),
         Wanted = [{module, no_such_module}, {application, no_such_application}],
         ?assertEqual([[lists:flatten(io_lib:format("~0tp", [Wanted]))]], logged()),
         ?assertMatch(#{scope_unknown := Wanted}, coroner:status()),
