@@ -202,7 +202,6 @@ static enum ctl_exit add_value(json_t *where, const char *name, const char *comp
                                const char *condition)
 {
     const char *field = name;
-    size_t length = strlen(value);
     char pid[64];
     bool is_pid = ctl_where_pid(value, pid, sizeof(pid));
 
@@ -225,6 +224,7 @@ static enum ctl_exit add_value(json_t *where, const char *name, const char *comp
     }
     if (compare != NULL)
         return add_operator(where, field, compare, typed_value(field, value), condition);
+    size_t length = strlen(value);
     if (length > 1 && value[length - 1] == '*') {
         value[length - 1] = '\0';
         return add_operator(where, field, "prefix", json_string(value), condition);

@@ -1286,7 +1286,9 @@ class FakeNode:
 def a_fake_node_is_a_node():
     def script(node):
         node.frame()
-        node.reply(b"w\5false")
+        node.reply(b"w\x09undefined")  # coroner_server is nobody,
+        node.frame()
+        node.reply(b"w\5false")  # and the module is not loaded
         node.frame()
 
     with FakeNode(script) as node:
@@ -1364,9 +1366,11 @@ def ticks_and_messages_for_others_are_passed_over():
         node.raw(struct.pack(">I", len(link)) + link)
         node.reply(b"j", rex=b"h\2w\5other")
         node.reply(b"", rex=b"j")
-        answer = b"p\x83h\3a\2w\0Xw\1n\0\0\0\1\0\0\0\0\0\0\0\1\x83h\2w\3rexw\1x"
+        answer = b"p\x83h\3a\2w\0Xw\1n\0\0\0\1\0\0\0\0\0\0\0\1\x83h\2w\3rexw\x09undefined"
         for byte in struct.pack(">I", len(answer)) + answer:
             node.raw(bytes([byte]))
+        node.frame()
+        node.reply(b"w\5false")
         node.frame()
 
     with FakeNode(script) as node:
