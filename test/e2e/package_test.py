@@ -207,7 +207,6 @@ def files_below(folder):
                   for path, _, names in os.walk(folder) for name in names)
 
 
-@test
 def check_links(folder):
     """Each relative link of the installed pages leads to what is installed, and each anchor to a heading."""
     def anchors(page):
