@@ -24,11 +24,13 @@
     X(code, "code")                                                                                \
     X(code_server, "code_server")                                                                  \
     X(complete, "complete")                                                                        \
+    X(connection_closed, "connection_closed")                                                      \
     X(coroner_flushed, "coroner_flushed")                                                          \
     X(crasher, "crasher")                                                                          \
     X(decode_msg, "decode_msg")                                                                    \
     X(delete, "delete")                                                                            \
     X(discard, "discard")                                                                          \
+    X(dist_util, "dist_util")                                                                      \
     X(do_auto_shutdown, "do_auto_shutdown")                                                        \
     X(enomem, "enomem")                                                                            \
     X(ensure_loaded, "ensure_loaded")                                                              \
@@ -93,6 +95,8 @@
     X(restart_multiple_children, "restart_multiple_children")                                      \
     X(return_, "return")                                                                           \
     X(sensitive, "sensitive")                                                                      \
+    X(server_loop, "server_loop")                                                                  \
+    X(shell, "shell")                                                                              \
     X(shutdown, "shutdown")                                                                        \
     X(size, "size")                                                                                \
     X(soft_purge, "soft_purge")                                                                    \
@@ -103,6 +107,7 @@
     X(supervisor_bridge, "supervisor_bridge")                                                      \
     X(sys, "sys")                                                                                  \
     X(system_terminate, "system_terminate")                                                        \
+    X(tcp_closed, "tcp_closed")                                                                    \
     X(terminate, "terminate")                                                                      \
     X(terminate_dynamic_children, "terminate_dynamic_children")                                    \
     X(timeout, "timeout")                                                                          \

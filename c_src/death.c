@@ -3,6 +3,7 @@
 #include "atoms.h"
 #include "callbacks.h"
 #include "clock.h"
+#include "housekeeping.h"
 #include "term.h"
 
 #define PUSHES_MAX 64        /* peers that an exit writes to; with more links it goes to the wide table */
@@ -499,6 +500,7 @@ static struct record *make_record(struct coroner *coroner, ErlNifEnv *env,
     }
     if (!record->only_class)
         fill_stack(record, env, entry, reason, &bytes);
+    record->severity = (uint8_t)housekeeping_severity(coroner, record, reason);
     weighing_end(&weighing);
     return record;
 }

@@ -979,6 +979,18 @@ static ERL_NIF_TERM nif_rename(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     return atoms.ok;
 }
 
+/* standing(Bits :: non_neg_integer()) -> ok: what is not as it should be with the tracing, bits of enum uplink_standing. */
+static ERL_NIF_TERM nif_standing(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    unsigned standing;
+
+    (void)argc;
+    if (!enif_get_uint(env, argv[0], &standing))
+        return enif_make_badarg(env);
+    uplink_standing(coroner_of(env)->uplink, standing);
+    return atoms.ok;
+}
+
 /* vocabulary() -> {Keys :: [{Number, Name}], Sources :: [Name], ReasonClasses :: [Name]}, as common/ has them. */
 static ERL_NIF_TERM nif_vocabulary(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
@@ -1079,6 +1091,7 @@ static ErlNifFunc functions[] = {
     {"status", 0, nif_status, 0},
     {"notify", 1, nif_notify, 0},
     {"rename", 1, nif_rename, 0},
+    {"standing", 1, nif_standing, 0},
     {"vocabulary", 0, nif_vocabulary, 0},
     {"links", 1, nif_links, 0},
     {"format", 1, nif_format, 0},

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "source.h"
+
 /* Equal terms have equal fingerprints. Different ones differ, but for one pair in 2^64, where both are whole. */
 struct fingerprint {
     uint64_t hash;
@@ -20,19 +22,8 @@ static inline bool fingerprint_same(struct fingerprint a, struct fingerprint b)
     return a.hash == b.hash && a.whole == b.whole;
 }
 
-/* X(symbol, value of exit.reason_class): what a reason looks like, told without walking it. */
-#define REASON_SHAPES(X)                                                                           \
-    X(NORMAL, "normal")             /* normal */                                                   \
-    X(SHUTDOWN, "shutdown")         /* shutdown, {shutdown, _} */                                  \
-    X(KILLED, "killed")             /* killed */                                                   \
-    X(KILL, "kill")                 /* kill: somebody's exit(kill), over a link */                 \
-    X(NOPROC, "noproc")             /* noproc, {noproc, _} */                                      \
-    X(NOCONNECTION, "noconnection") /* noconnection */                                             \
-    X(TIMEOUT, "timeout")           /* timeout, {timeout, _} */                                    \
-    X(ERROR, "error")               /* {Reason, Stacktrace}, as the VM makes it of an uncaught error */ \
-    X(THROW, "throw")               /* {{nocatch, Term}, Stacktrace} */                            \
-    X(RPC_REPLY, "rpc_reply")       /* {Ref, return, _}: an erpc worker that answered */           \
-    X(OTHER, "other")
+/* What a reason looks like, told without walking it: X(symbol, value of exit.reason_class). */
+#define REASON_SHAPES(X) CORONER_REASON_CLASSES(X)
 
 enum reason_shape {
 #define X(symbol, name) REASON_##symbol,

@@ -45,6 +45,7 @@ struct uplink {
     pthread_t thread;
     int wake_fd;
     atomic_bool asleep; /* the thread waits in poll and wants a write to wake_fd */
+    atomic_uint standing; /* bits of uplink_standing */
 
     pthread_mutex_t lock; /* over what follows, which other threads use too */
     pthread_cond_t settled;
@@ -71,7 +72,7 @@ struct uplink {
     uint64_t acknowledged;
     bool lingering;   /* records came a moment ago: more may come */
     bool has_waiters; /* whom a record that makes room can concern */
-    uint64_t counters_told[3];
+    uint64_t counters_told[4];
     uint64_t counters_at_ms;
     size_t out_used, out_begin;
     size_t in_used;
@@ -211,6 +212,14 @@ static void put_uint_pair(struct cbor_writer *cbor, unsigned *pairs, enum wire_k
                           uint64_t value)
 {
     cbor_put_uint(cbor, key);
+    cbor_put_uint(cbor, value);
+    ++*pairs;
+}
+
+/* A key that needs no number: what is told once in a while may take some bytes. */
+static void put_flag(struct cbor_writer *cbor, unsigned *pairs, const char *key, bool value)
+{
+    cbor_put_text(cbor, key, strlen(key));
     cbor_put_uint(cbor, value);
     ++*pairs;
 }
@@ -463,7 +472,8 @@ static void encode_records(struct uplink *uplink)
 static int tell_counters(struct uplink *uplink, bool now)
 {
     struct journal_counts counts = journal_counts(uplink->settings.journal);
-    uint64_t told[3] = {counts.made, counts.lost, 0};
+    unsigned standing = atomic_load(&uplink->standing);
+    uint64_t told[4] = {counts.made, counts.lost, standing, 0};
     uint64_t normal = 0, unrecorded = 0;
     uint64_t at = uplink->counters_at_ms + COUNTERS_MS;
     struct cbor_writer cbor;
@@ -472,9 +482,9 @@ static int tell_counters(struct uplink *uplink, bool now)
 
     /* For exits that are only counted nobody is woken; and reading their counters takes a look at each shard of the ledger. */
     if (!now && now_ms() < at)
-        return memcmp(told, uplink->counters_told, 2 * sizeof(told[0])) == 0 ? -1 : ms_until(at);
+        return memcmp(told, uplink->counters_told, 3 * sizeof(told[0])) == 0 ? -1 : ms_until(at);
     uplink->settings.calls.counters(uplink->settings.cookie, &normal, &unrecorded);
-    told[2] = normal + unrecorded;
+    told[3] = normal + unrecorded;
     if (memcmp(told, uplink->counters_told, sizeof(told)) == 0)
         return -1;
     cbor = begin_frame(uplink, 3, WIRE_COUNTERS);
@@ -483,6 +493,9 @@ static int tell_counters(struct uplink *uplink, bool now)
     put_uint_pair(&cbor, &pairs, WIRE_KEY_normal, normal);
     put_uint_pair(&cbor, &pairs, WIRE_KEY_unrecorded, unrecorded);
     put_uint_pair(&cbor, &pairs, WIRE_KEY_lost, counts.lost);
+    put_flag(&cbor, &pairs, "paused", (standing & UPLINK_PAUSED) != 0);
+    put_flag(&cbor, &pairs, "disarmed", (standing & UPLINK_DISARMED) != 0);
+    put_flag(&cbor, &pairs, "scoped", (standing & UPLINK_SCOPED) != 0);
     cbor_close_map(&cbor, map, pairs);
     if (!end_frame(uplink, &cbor))
         return COUNTERS_MS;
@@ -787,6 +800,7 @@ int uplink_start(struct uplink *uplink, const struct uplink_settings *settings,
     uplink->running = true;
     pthread_mutex_unlock(&uplink->lock);
     uplink->sent = uplink->acknowledged = 0;
+    atomic_store(&uplink->standing, 0);
 
     if ((error = start_thread(uplink)) != 0)
         goto err1;
@@ -852,6 +866,13 @@ void uplink_rename(struct uplink *uplink, const char *node_name)
     }
     pthread_mutex_unlock(&uplink->lock);
     write_wake(uplink);
+}
+
+void uplink_standing(struct uplink *uplink, unsigned standing)
+{
+    /* It changes seldom, so the thread is woken without asking whether it sleeps. */
+    if (atomic_exchange(&uplink->standing, standing) != standing)
+        write_wake(uplink);
 }
 
 bool uplink_drain(struct uplink *uplink, unsigned milliseconds)

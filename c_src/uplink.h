@@ -79,6 +79,16 @@ void uplink_wake(struct uplink *uplink);
 /** uplink_rename(uplink, node_name): the node has a new name; says hello again. */
 void uplink_rename(struct uplink *uplink, const char *node_name);
 
+/* What is not as it should be with the tracing, as bits. */
+enum uplink_standing {
+    UPLINK_PAUSED = 1,   /* nothing is traced, because somebody wants it so */
+    UPLINK_DISARMED = 2, /* not all is traced that should be: another tool has it */
+    UPLINK_SCOPED = 4    /* not all that lives is to be traced */
+};
+
+/** uplink_standing(uplink, standing): tells the daemon with the counters, from now on, these bits of uplink_standing. */
+void uplink_standing(struct uplink *uplink, unsigned standing);
+
 /**
  * uplink_drain(uplink, milliseconds): waits until all made so far is committed. Returns whether it is. Blocks, but not
  * where there is no daemon to wait for.

@@ -1,5 +1,6 @@
 /*
- * The closed list of what can cause an exit, written once for the node and for the daemon.
+ * The closed list of what can cause an exit, and the other closed lists of a record's values, written
+ * once for the node and for the daemon.
  * Names are a contract: they stand in the JSON as `exit.source`, `origin.source` and `chain[].source`.
  */
 #ifndef CORONER_SOURCE_H
@@ -63,5 +64,19 @@ enum coroner_severity {
 #undef X
         CORONER_SEVERITY_COUNT
 };
+
+/* X(symbol, name in JSON): what a reason looks like, `exit.reason_class`. */
+#define CORONER_REASON_CLASSES(X)                                                                  \
+    X(NORMAL, "normal")             /* normal */                                                   \
+    X(SHUTDOWN, "shutdown")         /* shutdown, {shutdown, _} */                                  \
+    X(KILLED, "killed")             /* killed */                                                   \
+    X(KILL, "kill")                 /* kill: somebody's exit(kill), over a link */                 \
+    X(NOPROC, "noproc")             /* noproc, {noproc, _} */                                      \
+    X(NOCONNECTION, "noconnection") /* noconnection */                                             \
+    X(TIMEOUT, "timeout")           /* timeout, {timeout, _} */                                    \
+    X(ERROR, "error")               /* {Reason, Stacktrace}, as the VM makes it of an uncaught error */ \
+    X(THROW, "throw")               /* {{nocatch, Term}, Stacktrace} */                            \
+    X(RPC_REPLY, "rpc_reply")       /* {Ref, return, _}: an erpc worker that answered */           \
+    X(OTHER, "other")
 
 #endif

@@ -57,7 +57,8 @@ enum wire_kind {
  *
  * hello:    incarnation (16 hex digits) name (of the node) host os_pid otp first_held (lowest sequence
  *           number still held, made + 1 when none is) made
- * counters: normal (exits counted, not recorded) lost (records dropped unsent) and others, all unsigned
+ * counters: normal (exits counted, not recorded) lost (records dropped unsent) and others, all unsigned; as
+ *           texts paused disarmed scoped, 0 or 1: what of the node is not traced
  * record:   what DESIGN calls the record, but for schema, id, time, node and lost_before, which the
  *           daemon adds from the frame and the hello. Values are texts, unsigned integers, booleans,
  *           null, arrays of texts, and for `chain` and `candidates` arrays of maps.

@@ -39,7 +39,8 @@ enum option_id {
     OPTION_BY,
     OPTION_BUCKET,
     OPTION_NODES,
-    OPTION_WATCH
+    OPTION_WATCH,
+    OPTION_FORCE
 };
 
 #define BIT(id) (1u << ((id)-OPTION_QUERY))
@@ -69,6 +70,7 @@ static const struct {
     {OPTION_BUCKET, "bucket", "T", "count by spans of time: 30s, 1m, 1h, 1d"},
     {OPTION_NODES, "nodes", "N", "draw so many of those who died (20)"},
     {OPTION_WATCH, "watch", NULL, "again every 2 seconds, until interrupted"},
+    {OPTION_FORCE, "force", NULL, "stop coroner also if the node started it by itself"},
 };
 
 #define OPTION_COUNT (sizeof(options_table) / sizeof(options_table[0]))
@@ -86,8 +88,10 @@ static const struct command {
 } commands[] = {
     {"why", "PID|NAME", 1, 1, BIT(OPTION_NODE), "tell why a process exited",
      "Draws the newest exit of the process as a tree, from the exit back to its origin. PID is\n"
-     "what the node shows, as '<0.123.0>' or 0.123.0; NAME is a registered name, or the module a\n"
-     "process began in. Other nodes, and earlier runs, that have such an exit are listed.\n",
+     "what the node shows, as '<0.123.0>', 0.123.0 or '#PID<0.123.0>' (quoted, for the shell "
+     "takes\n"
+     "< > and #); NAME is a registered name, or the module a process began in. Other nodes, and\n"
+     "earlier runs, that have such an exit are listed.\n",
      ctl_why},
     {"tail", "[FIELD=VALUE ...]", 0, -1, BIT(OPTION_NODE), "print exits as they happen",
      "Prints a line for each exit that fits, until it is interrupted.\n", ctl_tail},
@@ -132,9 +136,15 @@ static const struct command {
      "in between. The cookie comes from --cookie-file, else the variable CORONER_COOKIE, else\n"
      "~/.erlang.cookie. epmd is asked on port ERL_EPMD_PORT, else 4369.\n",
      ctl_attach},
-    {"detach", "NODE", 1, 1, BIT(OPTION_COOKIE_FILE) | BIT(OPTION_COOKIE),
-     "take coroner out of a node again", "Leaves nothing of coroner in the node.\n", ctl_detach},
-    {"help", "[COMMAND]", 0, 1, 0, "explain a command", "", help_command},
+    {"detach", "NODE", 1, 1, BIT(OPTION_COOKIE_FILE) | BIT(OPTION_COOKIE) | BIT(OPTION_FORCE),
+     "take coroner out of a node again",
+     "Leaves nothing of coroner in the node. Where the node started coroner by itself, as an\n"
+     "application of its release or from a shell, nothing is done; with --force it is stopped "
+     "there,\n"
+     "until the node starts it again, and its modules stay.\n",
+     ctl_detach},
+    {"help", "[COMMAND|fields]", 0, 1, 0, "explain a command, or list the fields", "",
+     help_command},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -188,9 +198,11 @@ static enum ctl_exit print_help(const struct ctl_options *options, const struct 
             add_row(&text, commands[i].name, commands[i].arguments, commands[i].summary);
         ctl_text_add(&text, "\n");
         add_options(&text, EVERYWHERE);
-        ctl_text_add(&text,
-                     "\ncoronerctl help COMMAND tells more. It ends with 0; 1 where nothing was "
-                     "found;\n64 usage, 69 unavailable, 70 fault, 75 try later, 77 not allowed.\n");
+        ctl_text_add(
+            &text,
+            "\ncoronerctl help COMMAND tells more, help fields what can be asked for. It ends "
+            "with 0;\n1 where nothing was found; 64 usage, 69 unavailable, 70 fault, 75 try later, "
+            "77 not allowed.\n");
     } else {
         ctl_text_add(&text, command->name);
         ctl_text_add(&text, " [OPTION ...]");
@@ -204,7 +216,7 @@ static enum ctl_exit print_help(const struct ctl_options *options, const struct 
             ctl_text_add(&text,
                          "\nFIELD is severity, another field of a record as exit.source, or a "
                          "short name:\n");
-            ctl_where_fields(&text);
+            ctl_where_shorts(&text);
         }
     }
     enum ctl_exit result = ctl_print(&text);
@@ -219,9 +231,24 @@ static enum ctl_exit unknown_command(const char *name)
     return CTL_USAGE;
 }
 
+/* Print the fields that can be asked for. */
+static enum ctl_exit print_fields(const struct ctl_options *options)
+{
+    struct ctl_text text;
+
+    ctl_text_init(&text, options->look);
+    ctl_where_fields(&text);
+    enum ctl_exit result = ctl_print(&text);
+    ctl_text_free(&text);
+    return result;
+}
+
 static enum ctl_exit help_command(const struct ctl_options *options, int argc, char **argv)
 {
     const struct command *command = argc > 0 ? find_command(argv[0]) : NULL;
+
+    if (argc > 0 && strcmp(argv[0], "fields") == 0)
+        return print_fields(options);
 
     if (argc > 0 && command == NULL)
         return unknown_command(argv[0]);
@@ -328,6 +355,9 @@ static enum ctl_exit read_options(int argc, char **argv, struct ctl_options *opt
             break;
         case OPTION_WATCH:
             options->watch = true;
+            break;
+        case OPTION_FORCE:
+            options->force = true;
             break;
         case ':':
             CTL_COMPLAIN("the option ", argv[optind - 1], " needs a value");

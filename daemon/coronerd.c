@@ -166,6 +166,15 @@ static void permit(const struct endpoint *endpoint, const struct socket_settings
         log_error("%s", why);
 }
 
+/* Log what is wrong with the settings, a line of ${why} each. */
+static void complain_of_settings(char *why)
+{
+    char *rest = why, *line;
+
+    while ((line = strsep(&rest, "\n")) != NULL)
+        log_error("%s", line);
+}
+
 /* Returns whether the file is right. */
 static bool read_settings_again(struct daemon *daemon)
 {
@@ -173,7 +182,8 @@ static bool read_settings_again(struct daemon *daemon)
     struct settings *fresh = settings_read(daemon->options->config, &daemon->options->flags, why);
 
     if (fresh == NULL) {
-        log_error("%s; all settings stay as they are", why);
+        complain_of_settings(why);
+        log_error("all settings stay as they are");
         return false;
     }
     settings_take(daemon->settings, fresh, on_setting, NULL);
@@ -414,7 +424,7 @@ int main(int argc, char **argv)
     daemon->options = &options;
     daemon->settings = settings_read(options.config, &options.flags, why);
     if (daemon->settings == NULL) {
-        log_error("%s", why);
+        complain_of_settings(why);
         free(daemon);
         return EX_CONFIG;
     }

@@ -39,6 +39,7 @@ struct ctl_options {
     const char *bucket;      /* by which spans of time to count */
     const char *nodes;       /* how many members of a cascade */
     bool watch;              /* again and again */
+    bool force;              /* also what coronerctl did not bring */
     bool json;               /* lines of JSON, not text for people */
     struct ctl_look look;    /* what standard output can show */
 };

@@ -4,9 +4,9 @@
 CTL_ERLANG = $(eval CTL_ERLANG := $$(shell erl -noshell -eval 'io:put_chars(code:root_dir()),halt().'))$(CTL_ERLANG)
 
 # Pure: JSON or bytes in, text out. The unit tests link these and nothing that opens a socket.
-CTL_PURE := ctl_cause ctl_json ctl_record ctl_story ctl_term ctl_text ctl_tree ctl_where ctl
+CTL_PURE := ctl_cause ctl_json ctl_record ctl_story ctl_term ctl_text ctl_tree ctl_where ctl filter_fields
 CTL_SOURCES := $(CTL_PURE) coronerctl ctl_ask ctl_attach ctl_cascade ctl_client ctl_cookie ctl_count ctl_dist ctl_epmd \
-	ctl_net ctl_status
+	ctl_net ctl_nodes ctl_status
 CTL_OBJECTS := $(CTL_SOURCES:%=$(OBJ)/ctl/%.o)
 
 all: priv/coronerctl
@@ -24,7 +24,7 @@ $(CTL_OBJECTS): $(OBJ)/ctl/%.o: daemon/%.c
 
 # Unit tests, with AddressSanitizer and UBSan, and again under valgrind; then the commands themselves.
 CTL_TESTS := test_ctl_text test_ctl_term test_ctl_where test_ctl_story test_ctl_status
-CTL_TESTED := $(CTL_PURE) ctl_cascade ctl_status ctl_client ctl_net
+CTL_TESTED := $(CTL_PURE) ctl_cascade ctl_nodes ctl_status ctl_client ctl_net
 CTL_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -O1 -g
 
 # $(call CTL_FLAVOUR,NAME,FLAGS): how the tests and what they test are built with FLAGS.

@@ -113,7 +113,7 @@ enum ctl_exit ctl_why(const struct ctl_options *options, int argc, char **argv)
     const char *wanted = is_pid ? pid : unquote(argv[0]);
 
     (void)argc;
-    if (!is_pid && (wanted[0] == '<' || wanted[0] == '\0')) {
+    if (!is_pid && (wanted[0] == '<' || wanted[0] == '#' || wanted[0] == '\0')) {
         CTL_COMPLAIN("'", wanted, "' is no pid, which is as '<0.123.0>' or 0.123.0, and no name");
         return CTL_USAGE;
     }

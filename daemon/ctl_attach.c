@@ -361,8 +361,8 @@ static enum ctl_exit explain(struct ctl_dist *dist, const char *what, struct ctl
 /* Turn the values of the map ${info} that we know into members of ${object}. */
 static void read_info(struct ctl_term info, json_t *object)
 {
-    static const char *const keys[] = {"processes", "incarnation", "ingest", "already",
-                                       "uplink_error"};
+    static const char *const keys[] = {"processes", "incarnation", "ingest",
+                                       "already",   "owner",       "uplink_error"};
 
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         struct ctl_term value;
@@ -373,11 +373,49 @@ static void read_info(struct ctl_term info, json_t *object)
             continue;
         if (ctl_term_integer(value, &number) == 0)
             json_object_set_new(object, keys[i], json_integer(number));
+        else if (ctl_term_is_atom(value, "none"))
+            json_object_set_new(object, keys[i], json_null());
         else if (ctl_term_is_atom(value, "true") || ctl_term_is_atom(value, "false"))
             json_object_set_new(object, keys[i], json_boolean(ctl_term_is_atom(value, "true")));
         else if (ctl_term_bytes(value, bytes, sizeof(bytes)) > 0)
             json_object_set_new(object, keys[i], json_string(bytes)); /* left out if not UTF-8 */
     }
+}
+
+/* How the coroner that runs in a node came there, by the word that MODULE has for it. */
+static const struct {
+    const char *owner;
+    const char *attached; /* what attach says then */
+    const char *running;  /* what detach says then */
+} owners[] = {
+    {"attach", "coroner was attached already to ", ""},
+    {"application",
+     "nothing was attached: coroner runs already, as an application of its release, in ",
+     "runs coroner as an application of its release"},
+    {"start", "nothing was attached: coroner runs already, started by coroner:start, in ",
+     "runs coroner because somebody called coroner:start there"},
+};
+
+/* Append where the node sends to, if that is known, and if it is not what ${options} say. */
+static void add_ingest(struct ctl_text *text, const struct ctl_options *options,
+                       const json_t *object, bool already)
+{
+    const json_t *ingest = json_object_get(object, "ingest");
+    const char *path = json_string_value(ingest);
+
+    if (path != NULL || json_is_null(ingest)) {
+        ctl_text_add(text, "  sends to     ");
+        ctl_text_foreign_string(text, path != NULL ? path : "no daemon: its option ingest is none");
+        ctl_text_add(text, "\n");
+    }
+    /* Attaching to one that runs does not change what it was started with. */
+    if (!already || strcmp(options->ingest, CTL_INGEST_SOCKET) == 0 ||
+        (path != NULL && strcmp(path, options->ingest) == 0))
+        return;
+    ctl_text_add(text, path != NULL || json_is_null(ingest)
+                           ? "               not where --ingest says: "
+                           : "  sends to     where it did before; ");
+    ctl_text_add(text, "to change that, stop it first (detach)\n");
 }
 
 /* Print what attaching did, which is in ${object}. */
@@ -390,11 +428,16 @@ static enum ctl_exit report(const struct ctl_options *options, const json_t *obj
 
     const json_t *processes = json_object_get(object, "processes");
     const char *incarnation = json_string_value(json_object_get(object, "incarnation"));
-    const char *ingest = json_string_value(json_object_get(object, "ingest"));
+    const char *owner = json_string_value(json_object_get(object, "owner"));
     const char *uplink_error = json_string_value(json_object_get(object, "uplink_error"));
     bool already = json_is_true(json_object_get(object, "already"));
     ctl_text_init(&text, options->look);
-    ctl_text_add(&text, already ? "coroner was attached already to " : "coroner is attached to ");
+    const char *attached = owners[0].attached;
+    for (size_t i = 0; owner != NULL && i < sizeof(owners) / sizeof(owners[0]); i++) {
+        if (strcmp(owners[i].owner, owner) == 0)
+            attached = owners[i].attached;
+    }
+    ctl_text_add(&text, already ? attached : "coroner is attached to ");
     ctl_text_foreign_string(&text, json_string_value(json_object_get(object, "node")));
     if (json_is_integer(processes)) {
         ctl_text_add(&text, ": it watches ");
@@ -403,14 +446,7 @@ static enum ctl_exit report(const struct ctl_options *options, const json_t *obj
         ctl_text_add(&text, " and every new one");
     }
     ctl_text_add(&text, "\n");
-    if (ingest != NULL) {
-        ctl_text_add(&text, "  sends to     ");
-        ctl_text_foreign_string(&text, ingest);
-        ctl_text_add(&text, "\n");
-    }
-    /* The second attach does not change what the first one said. */
-    if (already && strcmp(options->ingest, CTL_INGEST_SOCKET) != 0)
-        ctl_text_add(&text, "  sends to     where it did before; to change that, detach first\n");
+    add_ingest(&text, options, object, already);
     if (uplink_error != NULL) {
         ctl_text_add(&text, "  but not yet  ");
         ctl_text_foreign_string(&text, uplink_error);
@@ -514,14 +550,90 @@ enum ctl_exit ctl_attach(const struct ctl_options *options, int argc, char **arg
     return result;
 }
 
+/*
+ * Whose coroner runs in the node, into ${owner}: a word of the table above; NULL if coronerctl
+ * brought it or none runs. Asked of the node itself, for MODULE need not be there, or may be an
+ * older one.
+ */
+static enum ctl_exit find_owner(struct ctl_dist *dist, const char **owner)
+{
+    struct ctl_term answer;
+
+    *owner = NULL;
+    enum ctl_exit result = call(dist, &answer, "erlang", "whereis", "[a]", 1, "coroner_server");
+    if (result != CTL_OK || ctl_term_is_atom(answer, "undefined"))
+        return result;
+    /* Attaching notes where the application's files are. */
+    result = call(dist, &answer, "application", "get_env", "[aa]", 2, "coroner", "ebin");
+    if (result != CTL_OK || !ctl_term_is_atom(answer, "undefined"))
+        return result;
+    result = call(dist, &answer, "application_controller", "get_master", "[a]", 1, "coroner");
+    if (result == CTL_OK)
+        *owner = ctl_term_is_atom(answer, "undefined") ? owners[2].owner : owners[1].owner;
+    return result;
+}
+
+/* Print what became of detaching. */
+static enum ctl_exit report_detached(const struct ctl_dist *dist, const struct ctl_options *options,
+                                     bool stopped)
+{
+    struct ctl_text text;
+
+    if (options->json) {
+        json_t *object = json_pack("{s:s, s:b}", "node", ctl_dist_node(dist), "attached", 0);
+        if (stopped)
+            json_object_set_new(object, "stopped", json_true());
+        enum ctl_exit result = ctl_json_print(object);
+        json_decref(object);
+        return result;
+    }
+    ctl_text_init(&text, options->look);
+    ctl_text_add(&text, stopped ? "coroner is stopped in " : "coroner is detached from ");
+    ctl_text_foreign_string(&text, ctl_dist_node(dist));
+    ctl_text_add(&text,
+                 stopped ? "; its modules are the node's own and stay, and the node may start it "
+                           "again\n"
+                         : "; nothing of it is left there\n");
+    enum ctl_exit result = ctl_print(&text);
+    ctl_text_free(&text);
+    return result;
+}
+
+/* Stop a coroner that the node started by itself, if that is wanted; else say that it is one. */
+static enum ctl_exit stop_own(struct ctl_dist *dist, const struct ctl_options *options,
+                              const char *owner)
+{
+    struct ctl_term answer;
+    size_t i = 0;
+
+    if (!options->force) {
+        while (strcmp(owners[i].owner, owner) != 0)
+            i++;
+        CTL_COMPLAIN("coroner is not attached to ", ctl_dist_node(dist), ": the node ", "",
+                     owners[i].running, "", "; coronerctl detach --force ", ctl_dist_node(dist),
+                     " stops it there");
+        return CTL_NOTHING;
+    }
+    enum ctl_exit result = call(dist, &answer, "coroner", "stop", "]");
+    if (result != CTL_OK)
+        return result;
+    if (!ctl_term_is_atom(answer, "ok"))
+        return explain(dist, "detach", answer);
+    return report_detached(dist, options, true);
+}
+
 /* Let MODULE detach, and take it out of the node. */
 static enum ctl_exit detach_and_unload(struct ctl_dist *dist, const struct ctl_options *options)
 {
-    struct ctl_text text;
     struct ctl_term answer;
+    const char *owner;
     bool loaded;
 
-    enum ctl_exit result = is_loaded(dist, &loaded);
+    enum ctl_exit result = find_owner(dist, &owner);
+    if (result == CTL_OK && owner != NULL)
+        return stop_own(dist, options, owner);
+    if (result == CTL_OK)
+        result = is_loaded(dist, &loaded);
     if (result != CTL_OK)
         return result;
     if (!loaded) {
@@ -538,22 +650,7 @@ static enum ctl_exit detach_and_unload(struct ctl_dist *dist, const struct ctl_o
         return result;
     }
     result = unload(dist);
-    if (result != CTL_OK)
-        return result;
-    if (options->json) {
-        json_t *object =
-            json_pack("{s:s, s:o}", "node", ctl_dist_node(dist), "attached", json_false());
-        result = ctl_json_print(object);
-        json_decref(object);
-        return result;
-    }
-    ctl_text_init(&text, options->look);
-    ctl_text_add(&text, "coroner is detached from ");
-    ctl_text_foreign_string(&text, ctl_dist_node(dist));
-    ctl_text_add(&text, "; nothing of it is left there\n");
-    result = ctl_print(&text);
-    ctl_text_free(&text);
-    return result;
+    return result == CTL_OK ? report_detached(dist, options, false) : result;
 }
 
 enum ctl_exit ctl_detach(const struct ctl_options *options, int argc, char **argv)

@@ -5,151 +5,193 @@
 
 #include "ctl_client.h"
 #include "ctl_json.h"
+#include "ctl_nodes.h"
 #include "ctl_record.h"
 
-#define COLUMN_MAX 64 /* characters of one cell */
-#define NAME_WIDTH 22 /* columns for the names of what the daemon says of itself */
-#define DEPTH_MAX 4   /* objects and arrays within one another */
-
-/* The columns of the table of nodes. */
-static const struct {
-    const char *title;
-    bool right; /* numbers stand at the right */
-    const char *key;
-} columns[] = {
-    {"NODE", false, "name"},
-    {"CONNECTED", false, "connected"},
-    {"MADE", true, "made"},
-    {"STORED", true, "stored"},
-    {"PENDING", true, "pending"},
-    {"LOST", true, "lost"},
-    {"OTP", true, "otp"},
-    {"INCARNATION", false, "incarnation"},
-    {"LAST SEEN", false, "last_seen"},
-};
-
-#define COLUMN_COUNT (sizeof(columns) / sizeof(columns[0]))
-
-static void add_cell(struct ctl_text *text, const json_t *node, size_t column)
+/* Whether ${value} is a number that is not 0; large ones are strings. */
+static bool is_some(const json_t *value)
 {
-    const json_t *value = json_object_get(node, columns[column].key);
+    return json_is_string(value) ? strcmp(json_string_value(value), "0") != 0
+                                 : json_integer_value(value) != 0;
+}
 
-    if (json_is_boolean(value))
-        ctl_text_add(text, json_is_true(value) ? "yes" : "no");
-    else if (json_is_string(value))
-        ctl_text_foreign(text, json_string_value(value), json_string_length(value), COLUMN_MAX);
-    else if (!ctl_record_add_value(text, value))
+/* Append ", VALUE WHAT" for the number that ${object} has under ${key}; ${always}: also if it is 0.
+ */
+static void add_count(struct ctl_text *text, const json_t *object, const char *key,
+                      const char *what, bool always)
+{
+    const json_t *value = json_object_get(object, key);
+
+    if ((!json_is_integer(value) && !json_is_string(value)) || (!always && !is_some(value)))
+        return;
+    ctl_text_add(text, ", ");
+    ctl_record_add_value(text, value);
+    ctl_text_add(text, " ");
+    ctl_text_add(text, what);
+}
+
+/* Append the value that ${object} has under ${key}, or a dash. */
+static void add_value(struct ctl_text *text, const json_t *object, const char *key)
+{
+    if (!ctl_record_add_value(text, json_object_get(object, key)))
         ctl_text_add(text, "-");
 }
 
-static void add_spaces(struct ctl_text *text, size_t count)
+/* Append the state of a store or a sink, with since when and why, where it is not well. */
+static void add_state(struct ctl_text *text, const json_t *object)
 {
-    while (count-- > 0)
-        ctl_text_add(text, " ");
+    const char *state = ctl_json_text(object, "state");
+    bool well = state == NULL || strcmp(state, "ok") == 0;
+
+    ctl_text_style(text, well ? CTL_PLAIN : CTL_RED);
+    add_value(text, object, "state");
+    if (!well && ctl_json_text(object, "since") != NULL) {
+        ctl_text_add(text, " since ");
+        add_value(text, object, "since");
+    }
+    if (!well && ctl_json_text(object, "reason") != NULL) {
+        ctl_text_add(text, " (");
+        add_value(text, object, "reason");
+        ctl_text_add(text, ")");
+    }
+    ctl_text_style(text, CTL_PLAIN);
 }
 
-static void add_table(struct ctl_text *text, const json_t *nodes)
+/* Append ${bytes} as people read them. */
+static void add_bytes(struct ctl_text *text, json_int_t bytes)
 {
-    size_t widths[COLUMN_COUNT];
-    struct ctl_text cell;
-    const json_t *node;
-    size_t row;
+    static const char *const units[] = {"bytes", "KB", "MB", "GB", "TB"};
+    size_t unit = 0;
+    json_int_t tenths = bytes * 10;
 
-    ctl_text_init(&cell, (struct ctl_look){.utf8 = text->look.utf8, .colour = false});
-    for (size_t column = 0; column < COLUMN_COUNT; column++) {
-        widths[column] = strlen(columns[column].title);
-        json_array_foreach(nodes, row, node)
-        {
-            ctl_text_cut(&cell, 0);
-            add_cell(&cell, node, column);
-            if (ctl_text_columns(&cell) > widths[column])
-                widths[column] = ctl_text_columns(&cell);
-        }
-    }
-    for (row = 0; row <= json_array_size(nodes); row++) {
-        if (row == 0)
-            ctl_text_style(text, CTL_DIM);
-        for (size_t column = 0; column < COLUMN_COUNT; column++) {
-            ctl_text_cut(&cell, 0);
-            if (row == 0)
-                ctl_text_add(&cell, columns[column].title);
-            else
-                add_cell(&cell, json_array_get(nodes, row - 1), column);
-            size_t space = widths[column] - ctl_text_columns(&cell);
-            if (columns[column].right)
-                add_spaces(text, space);
-            ctl_text_append(text, &cell);
-            if (column + 1 < COLUMN_COUNT)
-                add_spaces(text, (columns[column].right ? 0 : space) + 2);
-        }
-        if (row == 0)
-            ctl_text_style(text, CTL_PLAIN);
-        ctl_text_add(text, "\n");
-    }
-    ctl_text_free(&cell);
-}
-
-static void add_member(struct ctl_text *text, const char *name, const json_t *value, int depth);
-
-/* Append the members of ${object}, one a line, with ${prefix} before their names. */
-static void add_members(struct ctl_text *text, const json_t *object, const char *prefix, int depth)
-{
-    const char *key;
-    json_t *value;
-
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
-    {
-        struct ctl_text name;
-
-        if (depth == 0 && (strcmp(key, "id") == 0 || strcmp(key, "done") == 0))
-            continue;
-        ctl_text_init(&name, (struct ctl_look){.utf8 = text->look.utf8, .colour = false});
-        ctl_text_add(&name, prefix);
-        ctl_text_foreign(&name, key, strlen(key), COLUMN_MAX);
-        add_member(text, ctl_text_string(&name), value, depth);
-        ctl_text_free(&name);
-    }
-}
-
-/* Append the member ${value}, whose ${name} is harmless already; objects a line for each of theirs.
- */
-static void add_member(struct ctl_text *text, const char *name, const json_t *value, int depth)
-{
-    struct ctl_text prefix;
-    const json_t *element;
-    size_t i;
-
-    if (depth >= DEPTH_MAX)
+    if (bytes < 0 || bytes > INT64_MAX / 10)
         return;
-    if (json_is_object(value)) {
-        ctl_text_init(&prefix, (struct ctl_look){.utf8 = true, .colour = false});
-        ctl_text_add(&prefix, name);
-        ctl_text_add(&prefix, ".");
-        add_members(text, value, ctl_text_string(&prefix), depth + 1);
-        ctl_text_free(&prefix);
-    } else if (json_is_array(value)) {
-        json_array_foreach(value, i, element)
-        {
-            add_member(text, name, element, depth + 1);
-        }
-    } else if (!json_is_null(value)) {
-        size_t columns_used = strlen(name);
-        ctl_text_add(text, name);
-        add_spaces(text, columns_used < NAME_WIDTH ? NAME_WIDTH - columns_used : 0);
-        ctl_text_add(text, "  ");
-        ctl_record_add_value(text, value);
-        ctl_text_add(text, "\n");
+    while (tenths >= 10000 && unit + 1 < sizeof(units) / sizeof(units[0])) {
+        tenths /= 1000;
+        unit++;
     }
+    ctl_text_add_number(text, tenths / 10);
+    if (unit > 0) {
+        ctl_text_add(text, ".");
+        ctl_text_add_number(text, tenths % 10);
+    }
+    ctl_text_add(text, " ");
+    ctl_text_add(text, units[unit]);
+}
+
+/* Append ${seconds} as days, hours, minutes or seconds. */
+static void add_duration(struct ctl_text *text, json_int_t seconds)
+{
+    static const struct {
+        json_int_t seconds;
+        const char *unit;
+    } units[] = {{86400, " d"}, {3600, " h"}, {60, " min"}};
+
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        if (seconds >= 2 * units[i].seconds) {
+            ctl_text_add_number(text, seconds / units[i].seconds);
+            ctl_text_add(text, units[i].unit);
+            return;
+        }
+    }
+    ctl_text_add_number(text, seconds);
+    ctl_text_add(text, " s");
+}
+
+static void add_daemon(struct ctl_text *text, const json_t *status)
+{
+    const json_t *uptime = json_object_get(status, "uptime_seconds");
+
+    ctl_text_add(text, "coronerd  ");
+    add_value(text, status, "version");
+    ctl_text_add(text, ", pid ");
+    add_value(text, status, "pid");
+    if (json_is_integer(uptime)) {
+        ctl_text_add(text, ", up ");
+        add_duration(text, json_integer_value(uptime));
+    }
+    ctl_text_add(text, "\n");
+}
+
+static void add_store(struct ctl_text *text, const json_t *store)
+{
+    const json_t *expired = json_object_get(store, "expired");
+    const json_t *bytes = json_object_get(store, "bytes");
+
+    ctl_text_add(text, "store     ");
+    add_state(text, store);
+    add_count(text, store, "rows", "records", true);
+    if (json_is_integer(bytes)) {
+        ctl_text_add(text, ", ");
+        add_bytes(text, json_integer_value(bytes));
+    }
+    add_count(text, store, "queued", "wait to be written", false);
+    add_count(text, expired, "age", "expired by age", false);
+    add_count(text, expired, "size", "expired by size", false);
+    add_count(text, expired, "disk_full", "expired for a full disk", false);
+    add_count(text, store, "missing", "segments missing", false);
+    add_count(text, store, "set_aside", "segments set aside", false);
+    if (json_is_false(json_object_get(store, "writable")))
+        ctl_text_add(text, ", cannot be written");
+    ctl_text_add(text, "; ");
+    add_value(text, store, "path");
+    ctl_text_add(text, "\n");
+}
+
+static void add_sockets(struct ctl_text *text, const json_t *ingest, const json_t *query)
+{
+    ctl_text_add(text, "ingest    ");
+    add_value(text, ingest, "nodes_connected");
+    ctl_text_add(text, " connected");
+    add_count(text, ingest, "records", "records since the start", true);
+    add_count(text, ingest, "records_cut", "cut", false);
+    add_count(text, ingest, "connections_refused", "connections refused", false);
+    ctl_text_add(text, "\nquery     ");
+    add_value(text, query, "connections");
+    ctl_text_add(text, " connected");
+    add_count(text, query, "subscriptions", "subscriptions", false);
+    add_count(text, query, "requests", "requests", true);
+    add_count(text, query, "errors", "answered with an error", false);
+    ctl_text_add(text, "\n");
+}
+
+static void add_sink(struct ctl_text *text, const json_t *sink)
+{
+    ctl_text_add(text, "sink      ");
+    add_value(text, sink, "name");
+    ctl_text_add(text, " (");
+    add_value(text, sink, "type");
+    ctl_text_add(text, ") ");
+    add_state(text, sink);
+    add_count(text, sink, "lines", "lines", true);
+    add_count(text, sink, "behind", "behind", true);
+    add_count(text, sink, "behind_seconds", "s late", false);
+    add_count(text, sink, "lost", "lost", false);
+    if (ctl_json_text(sink, "path") != NULL) {
+        ctl_text_add(text, "; ");
+        add_value(text, sink, "path");
+    }
+    ctl_text_add(text, "\n");
 }
 
 void ctl_status_show(struct ctl_text *text, const json_t *status, const json_t *nodes)
 {
-    add_members(text, status, "", 0);
-    ctl_text_add(text, "\n");
+    const json_t *sink;
+    size_t i;
+
     if (json_array_size(nodes) == 0)
         ctl_text_add(text, "no node has sent anything yet: coronerctl attach NODE\n");
     else
-        add_table(text, nodes);
+        ctl_nodes_show(text, nodes);
+    ctl_text_add(text, "\n");
+    add_daemon(text, status);
+    add_store(text, json_object_get(status, "store"));
+    add_sockets(text, json_object_get(status, "ingest"), json_object_get(status, "query"));
+    json_array_foreach(json_object_get(status, "sinks"), i, sink)
+    {
+        add_sink(text, sink);
+    }
+    ctl_text_add(text, "more: coronerctl status --json\n");
 }
 
 /*

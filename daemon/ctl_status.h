@@ -16,7 +16,9 @@ enum ctl_exit ctl_status(const struct ctl_options *options, int argc, char **arg
 
 /**
  * ctl_status_show(text, status, nodes):
- * Append the object ${status} and a table of the objects in the array ${nodes} to ${text}. Pure.
+ * Append a table of the objects in the array ${nodes}, and in a few lines what matters of the
+ * object
+ * ${status}, to ${text}. Pure.
  */
 void ctl_status_show(struct ctl_text *text, const json_t *status, const json_t *nodes);
 

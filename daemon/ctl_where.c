@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "filter_fields.h"
+
+#define SCHEMA "schema"
+
 /* Short names. Where a value is a pid, the second field is meant. */
 static const struct {
     const char *name;
@@ -27,6 +31,7 @@ static const struct {
     {"module", "origin.module", NULL},
     {"by", "origin.by_name", "origin.by"},
     {"age", "process.age_us", NULL},
+    {"kind", SCHEMA, NULL},
     /* Written out already: the value gets its brackets. */
     {"exit.via", "exit.via", "exit.via"},
     {"process.pid", "process.pid", "process.pid"},
@@ -35,12 +40,28 @@ static const struct {
     {"origin.by", "origin.by", "origin.by"},
     {"origin.supervisor", "origin.supervisor", "origin.supervisor"},
     {"origin.target", "origin.target", "origin.target"},
+    {"origin.sibling", "origin.sibling", "origin.sibling"},
+    {"origin.asked_by", "origin.asked_by", "origin.asked_by"},
+    {"process.ancestors", "process.ancestors", "process.ancestors"},
+    {"chain.pid", "chain.pid", "chain.pid"},
+    {"exit.candidates.by", "exit.candidates.by", "exit.candidates.by"},
+    {"exit.candidates.via", "exit.candidates.via", "exit.candidates.via"},
 };
+
+/* What `kind` calls the lines that there are. */
+static const struct {
+    const char *kind;
+    const char *schema;
+} kinds[] = {{"exit", "coroner.exit/1"}, {"gap", "coroner.gap/1"}};
 
 bool ctl_where_pid(const char *text, char *pid, size_t size)
 {
-    const char *at = text + (text[0] == '<');
     int numbers = 0;
+
+    /* Elixir's way to show one. */
+    if (strncmp(text, "#PID<", 5) == 0)
+        text += 4;
+    const char *at = text + (text[0] == '<');
 
     while (isdigit((unsigned char)*at)) {
         numbers++;
@@ -82,22 +103,22 @@ static bool is_prose(const char *field)
     return false;
 }
 
-/* The value ${text} as JSON: fields that hold truth values or numbers say so by their names. */
-static json_t *typed_value(const char *field, const char *text)
+/* The value ${text} as JSON: what it is for, the type of ${name} says. */
+static json_t *typed_value(const char *name, const char *text)
 {
+    const struct filter_field *field = filter_field(name);
+    enum filter_type type = field != NULL ? field->type : FILTER_TEXT;
     char *end;
 
     if (strcmp(text, "null") == 0)
         return json_null();
-    if (strcmp(field, "process.trap_exit") == 0 || strcmp(field, "exit.truncated") == 0 ||
-        strcmp(field, "exit.evidence_lost") == 0) {
+    if (type == FILTER_TRUTH || type == FILTER_MIXED) {
         if (strcmp(text, "true") == 0)
             return json_true();
         if (strcmp(text, "false") == 0)
             return json_false();
     }
-    if (strcmp(field, "node.os_pid") == 0 || strcmp(field, "origin.timeout_ms") == 0 ||
-        strcmp(field, "process.age_us") == 0) {
+    if (type == FILTER_NUMBER || type == FILTER_MIXED) {
         errno = 0;
         long long number = strtoll(text, &end, 10);
         if (end != text && *end == '\0' && errno == 0 && llabs(number) < (1LL << 53))
@@ -165,12 +186,22 @@ static const struct {
 } comparisons[] = {{">=", "ge"}, {"<=", "le"}, {"!=", "not"},
                    {"=", NULL},  {">", "gt"},  {"<", "lt"}};
 
+/* The schema that ${kind} stands for; NULL after saying that there is no such kind. */
+static const char *schema_of(const char *kind)
+{
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (strcmp(kinds[i].kind, kind) == 0)
+            return kinds[i].schema;
+    }
+    CTL_COMPLAIN("there is no kind '", kind, "'; there are: exit, gap");
+    return NULL;
+}
+
 /* One value: a pid gets its brackets, and chooses its field where a short name stands for two. */
 static enum ctl_exit add_value(json_t *where, const char *name, const char *compare, char *value,
                                const char *condition)
 {
     const char *field = name;
-    size_t length = strlen(value);
     char pid[64];
     bool is_pid = ctl_where_pid(value, pid, sizeof(pid));
 
@@ -184,8 +215,16 @@ static enum ctl_exit add_value(json_t *where, const char *name, const char *comp
             break;
         }
     }
+    if (strcmp(name, "kind") == 0) {
+        const char *schema = schema_of(value);
+        if (schema == NULL)
+            return CTL_USAGE;
+        return compare != NULL ? add_operator(where, field, compare, json_string(schema), condition)
+                               : add(where, field, json_string(schema), condition);
+    }
     if (compare != NULL)
         return add_operator(where, field, compare, typed_value(field, value), condition);
+    size_t length = strlen(value);
     if (length > 1 && value[length - 1] == '*') {
         value[length - 1] = '\0';
         return add_operator(where, field, "prefix", json_string(value), condition);
@@ -251,7 +290,7 @@ enum ctl_exit ctl_where(const struct ctl_options *options, int argc, char **argv
     return CTL_OK;
 }
 
-void ctl_where_fields(struct ctl_text *text)
+void ctl_where_shorts(struct ctl_text *text)
 {
     char line[128];
 
@@ -261,14 +300,92 @@ void ctl_where_fields(struct ctl_text *text)
             continue;
         if (other != NULL && strcmp(other, shorts[i].field) == 0)
             other = NULL;
-        snprintf(line, sizeof(line), "  %-13s %s%s%s\n", shorts[i].name, shorts[i].field,
-                 other != NULL ? ", or for a pid " : "", other != NULL ? other : "");
+        if (strcmp(shorts[i].field, SCHEMA) == 0)
+            snprintf(line, sizeof(line), "  %-13s what the record is: exit or gap\n",
+                     shorts[i].name);
+        else
+            snprintf(line, sizeof(line), "  %-13s %s%s%s\n", shorts[i].name, shorts[i].field,
+                     other != NULL ? ", or for a pid " : "", other != NULL ? other : "");
         ctl_text_add(text, line);
     }
     ctl_text_add(
         text,
+        "coronerctl help fields lists all fields.\n\n"
         "VALUE is a text or a number, null (there is none), a,b (one of them), or a beginning\n"
         "with a * behind it. FIELD!=VALUE, and FIELD<N, <=, >, >= compare. Reasons and messages\n"
-        "are taken whole, commas and all. docs/records.md has all fields; those that can be asked\n"
-        "for: echo '{\"op\":\"help\"}' | nc -N -U SOCK\n");
+        "are taken whole, commas and all. A pid is as <0.1.2>, 0.1.2 or #PID<0.1.2>.\n"
+        "The shell takes < > * # ! and blanks for itself; quote them, or write pids without <>:\n"
+        "  coronerctl query 'age>=1000' 'name=ump_*' 'severity!=info' pid=0.1.2\n");
+}
+
+/* The short name that stands for ${field} alone, or NULL. */
+static const char *short_of(const char *field)
+{
+    for (size_t i = 0; i < sizeof(shorts) / sizeof(shorts[0]); i++) {
+        if (strcmp(shorts[i].name, field) != 0 && strcmp(shorts[i].name, "kind") != 0 &&
+            (strcmp(shorts[i].field, field) == 0 ||
+             (shorts[i].pid_field != NULL && strcmp(shorts[i].pid_field, field) == 0)))
+            return shorts[i].name;
+    }
+    return NULL;
+}
+
+#define HELP_INDENT "                              "
+#define HELP_WIDTH 96
+
+/* The field before number ${index} that has the same closed list of values, or NULL. */
+static const struct filter_field *same_values(size_t index)
+{
+    const char *const *values = filter_field_at(index)->values;
+
+    for (size_t i = 0; i < index; i++) {
+        if (filter_field_at(i)->values == values)
+            return filter_field_at(i);
+    }
+    return NULL;
+}
+
+/* Append the closed list of ${values}, as many as fit on a line. */
+static void add_values(struct ctl_text *text, const char *const *values)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; values[i] != NULL; i++) {
+        if (used == 0 || used + 1 + strlen(values[i]) > HELP_WIDTH) {
+            ctl_text_add(text, used > 0 ? "\n" HELP_INDENT : HELP_INDENT);
+            used = strlen(HELP_INDENT);
+        } else {
+            ctl_text_add(text, " ");
+            used++;
+        }
+        ctl_text_add(text, values[i]);
+        used += strlen(values[i]);
+    }
+    ctl_text_add(text, "\n");
+}
+
+void ctl_where_fields(struct ctl_text *text)
+{
+    const struct filter_field *field;
+    char line[192];
+
+    ctl_text_add(text,
+                 "The fields of a record that query, tail, top and count can be asked for, and "
+                 "their short\nnames; of those with a + one of several values must fit. Under a "
+                 "field stand the values it\ncan have, if they are a closed list.\n\n");
+    for (size_t i = 0; (field = filter_field_at(i)) != NULL; i++) {
+        const char *name = short_of(field->name);
+
+        snprintf(line, sizeof(line), "  %-24s %s  %s%s%s%s\n", field->name,
+                 field->element != NULL ? "+" : " ", field->summary, name != NULL ? " (" : "",
+                 name != NULL ? name : "", name != NULL ? ")" : "");
+        ctl_text_add(text, line);
+        if (field->values != NULL && same_values(i) != NULL) {
+            ctl_text_add(text, HELP_INDENT "those of ");
+            ctl_text_add(text, same_values(i)->name);
+            ctl_text_add(text, "\n");
+        } else if (field->values != NULL) {
+            add_values(text, field->values);
+        }
+    }
 }

@@ -18,7 +18,8 @@ enum ctl_exit ctl_where(const struct ctl_options *options, int argc, char **argv
 
 /**
  * ctl_where_pid(text, pid, size):
- * If ${text} is an Erlang pid, with or without its angle brackets, write it as "<A.B.C>" into the
+ * If ${text} is an Erlang pid, with or without its angle brackets or as Elixir shows it, write it
+ * as "<A.B.C>" into the
  * ${size} bytes of ${pid} and return true.
  */
 bool ctl_where_pid(const char *text, char *pid, size_t size);
@@ -32,8 +33,14 @@ bool ctl_where_pid(const char *text, char *pid, size_t size);
 const char *ctl_where_field(const char *name);
 
 /**
+ * ctl_where_shorts(text):
+ * Append the table of the short names, and how conditions are written, to ${text}, for the help.
+ */
+void ctl_where_shorts(struct ctl_text *text);
+
+/**
  * ctl_where_fields(text):
- * Append the table of the short names to ${text}, for the help.
+ * Append all fields to ${text}, a line each, for the help.
  */
 void ctl_where_fields(struct ctl_text *text);
 

@@ -12,131 +12,39 @@
  */
 #define LINE "(SELECT json FROM bodies WHERE bodies.row = exits.row)"
 
-#define COLUMN(name, column, rank)                                                                 \
-    {                                                                                              \
-        name, FILTER_TEXT, column, NULL, NULL, rank                                                \
-    }
-#define IN_LINE(name, type)                                                                        \
-    {                                                                                              \
-        name, FILTER_##type, NULL, name, NULL, 0                                                   \
-    }
-#define TEXTS(name)                                                                                \
-    {                                                                                              \
-        name, FILTER_TEXT, NULL, name, "", 0                                                       \
-    }
-#define PART_OF(list, key)                                                                         \
-    {                                                                                              \
-        list "." key, FILTER_TEXT, NULL, list, key, 0                                              \
-    }
-
-/* Everything that docs/records.md names. Columns where they are, the rest out of the line. */
-static const struct filter_field fields[] = {
-    IN_LINE("schema", TEXT),
-    {"id", FILTER_TEXT, "id", NULL, NULL, 1}, /* incarnation and seq: see the functions below */
-    {"time", FILTER_TIME, "time_ns", NULL, NULL, 0},
-    COLUMN("severity", "severity", 0),
-    IN_LINE("message", TEXT),
-    COLUMN("node", "node", 0),
-    COLUMN("node.name", "node", 0),
-    COLUMN("node.incarnation", "incarnation", 0),
-    IN_LINE("node.host", TEXT),
-    IN_LINE("node.os_pid", NUMBER),
-    IN_LINE("node.otp", TEXT),
-    COLUMN("process.pid", "pid", 3),
-    COLUMN("process.name", "name", 4),
-    COLUMN("process.initial_call", "initial_call", 0),
-    COLUMN("process.initial_module", "initial_module", 8),
-    IN_LINE("process.parent", TEXT),
-    TEXTS("process.ancestors"),
-    IN_LINE("process.trap_exit", TRUTH),
-    IN_LINE("process.age_us", NUMBER),
-    COLUMN("exit.source", "source", 9),
-    IN_LINE("exit.reason", TEXT),
-    COLUMN("exit.reason_class", "reason_class", 0),
-    COLUMN("exit.confidence", "confidence", 0),
-    IN_LINE("exit.truncated", TRUTH),
-    IN_LINE("exit.evidence_lost", MIXED),
-    IN_LINE("exit.via", TEXT),
-    TEXTS("exit.stack"),
-    PART_OF("exit.candidates", "source"),
-    PART_OF("exit.candidates", "via"),
-    PART_OF("exit.candidates", "id"),
-    PART_OF("exit.candidates", "by"),
-    PART_OF("exit.candidates", "by_name"),
-    PART_OF("exit.candidates", "by_call"),
-    COLUMN("origin.source", "origin_source", 0),
-    COLUMN("origin.pid", "origin_pid", 0),
-    IN_LINE("origin.name", TEXT),
-    IN_LINE("origin.initial_call", TEXT),
-    COLUMN("origin.id", "origin_id", 2),
-    IN_LINE("origin.confidence", TEXT),
-    COLUMN("origin.by", "origin_by", 5),
-    COLUMN("origin.by_name", "origin_by_name", 6),
-    IN_LINE("origin.by_initial_call", TEXT),
-    IN_LINE("origin.by_node", TEXT),
-    IN_LINE("origin.by_call", TEXT),
-    IN_LINE("origin.by_file", TEXT),
-    IN_LINE("origin.by_line", NUMBER),
-    IN_LINE("origin.by_function", TEXT),
-    TEXTS("origin.by_stack"),
-    COLUMN("origin.module", "origin_module", 7),
-    IN_LINE("origin.operation", TEXT),
-    IN_LINE("origin.limit_words", NUMBER),
-    IN_LINE("origin.size_words", NUMBER),
-    IN_LINE("origin.port", TEXT),
-    IN_LINE("origin.driver", TEXT),
-    IN_LINE("origin.command", TEXT),
-    IN_LINE("origin.target", TEXT),
-    IN_LINE("origin.node", TEXT),
-    IN_LINE("origin.application", TEXT),
-    IN_LINE("origin.supervisor", TEXT),
-    IN_LINE("origin.child", TEXT),
-    IN_LINE("origin.timeout_ms", MIXED),
-    IN_LINE("origin.why", TEXT),
-    IN_LINE("origin.sibling", TEXT),
-    IN_LINE("origin.sibling_name", TEXT),
-    IN_LINE("origin.sibling_id", TEXT),
-    IN_LINE("origin.asked_by", TEXT),
-    IN_LINE("origin.asked_by_name", TEXT),
-    PART_OF("chain", "pid"),
-    PART_OF("chain", "name"),
-    PART_OF("chain", "initial_call"),
-    PART_OF("chain", "source"),
-    PART_OF("chain", "reason"),
-    PART_OF("chain", "id"),
-    IN_LINE("chain_length", NUMBER),
-    IN_LINE("lost_before", NUMBER),
-    IN_LINE("gap.from", TIMESTAMP),
-    IN_LINE("gap.to", TIMESTAMP),
-    IN_LINE("gap.why", TEXT),
-    IN_LINE("gap.detail", TEXT),
-};
-
-#define FIELD_COUNT (sizeof(fields) / sizeof(fields[0]))
-
 static bool is_id(const struct filter_field *field)
 {
     return field->column != NULL && strcmp(field->column, "id") == 0;
 }
 
-const struct filter_field *filter_field(const char *name)
-{
-    for (size_t i = 0; i < FIELD_COUNT; i++) {
-        if (strcmp(fields[i].name, name) == 0)
-            return &fields[i];
-    }
-    return NULL;
-}
-
 json_t *filter_fields(bool lists)
 {
     json_t *names = memory_check(json_array());
+    const struct filter_field *field;
 
-    for (size_t i = 0; i < FIELD_COUNT; i++) {
-        if ((fields[i].element != NULL) == lists)
-            json_array_append_new(names, json_string(fields[i].name));
+    for (size_t i = 0; (field = filter_field_at(i)) != NULL; i++) {
+        if ((field->element != NULL) == lists)
+            json_array_append_new(names, json_string(field->name));
     }
     return names;
+}
+
+json_t *filter_closed(void)
+{
+    json_t *closed = memory_check(json_object());
+    const struct filter_field *field;
+
+    for (size_t i = 0; (field = filter_field_at(i)) != NULL; i++) {
+        json_t *values;
+
+        if (field->values == NULL)
+            continue;
+        values = memory_check(json_array());
+        for (size_t j = 0; field->values[j] != NULL; j++)
+            json_array_append_new(values, json_string(field->values[j]));
+        json_object_set_new(closed, field->name, values);
+    }
+    return closed;
 }
 
 /* ---- SQL ---- */
@@ -400,6 +308,23 @@ static int refuse(const struct filter_field *field, const char *what, struct rep
     return -1;
 }
 
+/* Say that the ${value} is none of those that ${field} can have. */
+static int refuse_value(const struct filter_field *field, const char *value,
+                        struct reply_error *error)
+{
+    char list[REPLY_MESSAGE_SIZE] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; field->values[i] != NULL && used < sizeof(list); i++)
+        used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i > 0 ? ", " : "",
+                                 field->values[i]);
+    reply_error_set(error, "bad_request", field->name,
+                    "there is no %s '%.32s'; there are: %s; one that only newer nodes have is "
+                    "asked for by a prefix",
+                    field->name, value, list);
+    return -1;
+}
+
 /* Take a value of a condition. One of another type than the field's fits nothing, but is no
  * mistake where others stand beside it; `strict` makes it one. */
 static int take_value(struct filter *filter, const struct filter_field *field, const json_t *value,
@@ -439,6 +364,9 @@ static int take_value(struct filter *filter, const struct filter_field *field, c
     case FILTER_TEXT:
         if (strict && text == NULL)
             return refuse(field, "is a text", error);
+        /* A prefix and a range let everything through, also what only newer nodes know. */
+        if (!strict && text != NULL && !filter_field_has(field, text))
+            return refuse_value(field, text, error);
         break;
     case FILTER_TRUTH:
     case FILTER_MIXED:

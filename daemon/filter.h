@@ -12,31 +12,11 @@
 #include <stdint.h>
 
 #include "buffer.h"
+#include "filter_fields.h"
 #include "reply.h"
 
 #define FILTER_CONDITIONS_MAX 64 /* in one request */
 #define FILTER_VALUES_MAX 256
-
-/* What the values of a field are. */
-enum filter_type {
-    FILTER_TEXT,
-    FILTER_NUMBER,   /* an integer; from 2^53 on a string of its digits */
-    FILTER_TRUTH,    /* true or false, 1 or 0 in SQL */
-    FILTER_MIXED,    /* an integer or a text */
-    FILTER_TIME,     /* nanoseconds in SQL, RFC 3339 outside */
-    FILTER_TIMESTAMP /* RFC 3339 in both */
-};
-
-/* What a request can name. All strings are static. */
-struct filter_field {
-    const char *name;
-    enum filter_type type;
-    const char *column;  /* of the table `exits`; NULL: it stands in the line alone */
-    const char *path;    /* in the line */
-    const char *element; /* NULL: one value. "": a list of values. Else one of a list of objects,
-                            of which this is the key */
-    int rank; /* how far an index on the column narrows, 1 the most; 0: none may be used */
-};
 
 enum filter_kind {
     FILTER_EQUAL, /* one of the values */
@@ -124,12 +104,6 @@ int filter_bind(const struct filter *filter, struct filter_drive drive, sqlite3_
 void filter_clear(struct filter *filter);
 
 /*
- * filter_field(name):
- * Return the field of that ${name}, or NULL if there is none.
- */
-const struct filter_field *filter_field(const char *name);
-
-/*
  * filter_field_sql(field, guarded, sql):
  * Append the SQL expression for the one value of ${field} to ${sql}. ${guarded}: so that SQLite
  * uses no index for it. Of a field with `element` it is the list's JSON text.
@@ -149,5 +123,11 @@ json_t *filter_field_value(const struct filter_field *field, sqlite3_stmt *state
  * many: `where` looks whether one of them fits, `count` does not know them.
  */
 json_t *filter_fields(bool lists);
+
+/*
+ * filter_closed():
+ * Return a new object of the fields whose values are a closed list, each with that list.
+ */
+json_t *filter_closed(void);
 
 #endif

@@ -280,8 +280,8 @@ static void *help_begin(void *cookie, const json_t *request, struct reply_error 
     for (size_t i = 0; (op = query_op_at(parts->query, i)) != NULL; i++)
         json_array_append_new(ops, memory_check(json_pack("{ss ss ss}", "op", op->name, "summary",
                                                           op->summary, "usage", op->usage)));
-    return memory_check(json_pack("{so so so}", "ops", ops, "fields", filter_fields(false), "lists",
-                                  filter_fields(true)));
+    return memory_check(json_pack("{so so so so}", "ops", ops, "fields", filter_fields(false),
+                                  "lists", filter_fields(true), "values", filter_closed()));
 }
 
 static enum query_step say_state(void *state, struct query_context *context)

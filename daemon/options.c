@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "options.h"
+#include "settings_places.h"
 #include "version.h"
 
 static void usage(FILE *out)
@@ -107,16 +108,26 @@ int options_read(int argc, char **argv, struct options *options)
     return check_arguments(argc, argv, &options->flags);
 }
 
+static void warn(void *cookie, const char *what)
+{
+    (void)cookie;
+    fprintf(stderr, "coronerd: warning: %s\n", what);
+}
+
 int options_check(const struct options *options)
 {
     char why[SETTINGS_WHY_SIZE];
     struct settings *settings = settings_read(options->config, &options->flags, why);
 
     if (settings == NULL) {
-        fprintf(stderr, "coronerd: %s\n", why);
+        char *rest = why, *line;
+
+        while ((line = strsep(&rest, "\n")) != NULL)
+            fprintf(stderr, "coronerd: %s\n", line);
         return EX_CONFIG;
     }
     settings_print(settings, stdout);
+    settings_places(settings, warn, NULL);
     settings_free(settings);
     if (fflush(stdout) != 0) {
         fprintf(stderr, "coronerd: cannot write the settings: %s\n", strerror(errno));

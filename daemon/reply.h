@@ -12,6 +12,7 @@
 #include "buffer.h"
 
 #define REPLY_BATCH_BYTES (64 * 1024) /* what one turn puts out, give or take a line */
+#define REPLY_MESSAGE_SIZE 512        /* of an error, with its NUL */
 
 struct reply {
     struct buffer out;
@@ -23,7 +24,7 @@ struct reply {
 
 struct reply_error {
     const char *code;
-    char message[256];
+    char message[REPLY_MESSAGE_SIZE];
     char field[64]; /* empty: none */
 };
 

@@ -11,15 +11,37 @@
 #define KEYS_MAX 64
 #define SECTIONS_MAX 16
 #define VALUES_MAX 4096 /* options of a file that are given */
+#define ERRORS_MAX 32   /* that are told of one file */
+#define ERROR_SIZE 640  /* bytes of one */
+#define UNKNOWN_MAX 16  /* options of a file that there are not, and parsing goes on */
+
+struct error {
+    unsigned line; /* 0: it is not about the file */
+    char text[ERROR_SIZE];
+};
+
+/* An option that there is not: the next time the file is parsed it is passed over. */
+struct unknown {
+    char section[64];
+    char name[64];
+};
 
 /* What is being read. libconfuse hands nothing of ours to its callbacks. */
 struct reading {
     struct settings *settings;
     const char *name; /* of the file */
-    char *why;
+    struct error errors[ERRORS_MAX];
+    size_t error_count;
+    size_t errors_left_out;
+    size_t noted; /* how often one was, also for the second time */
+    struct unknown unknown[UNKNOWN_MAX];
+    size_t unknown_count;
+    bool found_unknown;                 /* by this turn of parsing, as the last of the array */
+    const cfg_t *wrong_sink;            /* the section whose title is told to be wrong already */
     const cfg_opt_t *given[VALUES_MAX]; /* which there were */
     size_t given_count;
     uint64_t sink_given; /* a bit for each key of the sink that is being read */
+    size_t sink_errors;  /* how many were noted before it */
     unsigned lines[KEYS_MAX];
     unsigned sink_lines[SETTINGS_SINKS_MAX];
 };
@@ -68,25 +90,78 @@ static struct sink_settings *add_sink(struct settings *settings, const char *nam
 
 /* ---- what libconfuse finds ---- */
 
-/* The first error is the one that is told. */
+/* Note an error of the ${line}, once: a file can be parsed several times. */
+static void note(unsigned line, const char *text)
+{
+    struct error *error = &reading->errors[reading->error_count];
+
+    reading->noted++;
+    for (size_t i = 0; i < reading->error_count; i++) {
+        if (reading->errors[i].line == line && strcmp(reading->errors[i].text, text) == 0)
+            return;
+    }
+    if (reading->error_count == ERRORS_MAX) {
+        reading->errors_left_out++;
+        return;
+    }
+    error->line = line;
+    snprintf(error->text, sizeof(error->text), "%s", text);
+    reading->error_count++;
+}
+
+/* The name in quotes behind ${what} in an error of libconfuse, into ${name}. Return whether. */
+static bool quoted_name(const char *text, const char *what, char name[64])
+{
+    size_t length = strlen(what);
+    const char *end;
+
+    if (strncmp(text, what, length) != 0 || (end = strrchr(text, '\'')) <= text + length ||
+        (size_t)(end - text) - length >= 64)
+        return false;
+    snprintf(name, 64, "%.*s", (int)((size_t)(end - text) - length), text + length);
+    return true;
+}
+
+static bool is_unknown(const char *section, const char *name)
+{
+    for (size_t i = 0; i < reading->unknown_count; i++) {
+        if (strcmp(reading->unknown[i].section, section) == 0 &&
+            strcmp(reading->unknown[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* libconfuse has found an error, and ends. One of a name that there is not can be passed over. */
 static void on_error(cfg_t *section, const char *format, va_list arguments)
 {
-    int used;
+    struct unknown *unknown = &reading->unknown[reading->unknown_count];
+    char text[ERROR_SIZE], name[64];
 
-    if (reading->why[0] != '\0')
+    vsnprintf(text, sizeof(text), format, arguments);
+    /* As a section, what is passed over as an option is none: that was told. */
+    if (quoted_name(text, "missing equal sign for option '", name) &&
+        is_unknown(section->name, name))
         return;
-    used = snprintf(reading->why, SETTINGS_WHY_SIZE, "%s:%d: ", reading->name, section->line);
-    if (used >= 0 && used < SETTINGS_WHY_SIZE)
-        vsnprintf(reading->why + used, (size_t)(SETTINGS_WHY_SIZE - used), format, arguments);
+    note((unsigned)section->line, text);
+    if (!quoted_name(text, "no such option '", name) || reading->unknown_count == UNKNOWN_MAX ||
+        is_unknown(section->name, name) || strlen(section->name) >= sizeof(unknown->section))
+        return;
+    snprintf(unknown->section, sizeof(unknown->section), "%s", section->name);
+    snprintf(unknown->name, sizeof(unknown->name), "%s", name);
+    reading->unknown_count++;
+    reading->found_unknown = true;
 }
 
 static int fail(cfg_t *section, const char *format, ...)
 {
+    char text[ERROR_SIZE];
     va_list arguments;
 
     va_start(arguments, format);
-    on_error(section, format, arguments);
+    vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
+    note((unsigned)section->line, text);
     return -1;
 }
 
@@ -140,22 +215,28 @@ static struct sink_settings *sink_of(cfg_t *section)
     struct settings *settings = reading->settings;
     struct sink_settings *sink;
 
-    if (check_sink_name(section, section->title) != 0)
+    if (section == reading->wrong_sink)
         return NULL;
+    if (check_sink_name(section, section->title) != 0) {
+        reading->wrong_sink = section;
+        return NULL;
+    }
     sink = find_sink(settings, section->title);
     if (sink != NULL)
         return sink;
     if (settings->sink_count == SETTINGS_SINKS_MAX) {
         fail(section, "there are at most %d sinks", SETTINGS_SINKS_MAX);
+        reading->wrong_sink = section;
         return NULL;
     }
     reading->sink_given = 0;
+    reading->sink_errors = reading->noted;
     reading->sink_lines[settings->sink_count] = (unsigned)section->line;
     return add_sink(settings, section->title);
 }
 
-/* Called by libconfuse once for each value, and each element of a list. */
-static int on_value(cfg_t *section, cfg_opt_t *option, const char *text, void *result)
+/* Take the value ${text}. Return 0, or -1 with what is wrong noted. */
+static int take_value(cfg_t *section, const cfg_opt_t *option, const char *text)
 {
     struct sink_settings *sink = NULL;
     char why[VALUE_WHY_SIZE];
@@ -177,6 +258,14 @@ static int on_value(cfg_t *section, cfg_opt_t *option, const char *text, void *r
         if (strcmp(key->name, "path") == 0)
             reading->sink_lines[sink - reading->settings->sinks] = (unsigned)section->line;
     }
+    return 0;
+}
+
+/* Called by libconfuse once for each value, and each element of a list. It goes on after a wrong
+ * one, for all errors are to be told. */
+static int on_value(cfg_t *section, cfg_opt_t *option, const char *text, void *result)
+{
+    (void)take_value(section, option, text);
     *(const char **)result = text;
     return 0;
 }
@@ -208,21 +297,23 @@ static const char *missing_key(const struct sink_settings *sink)
 static int on_sink(cfg_t *root, cfg_opt_t *option)
 {
     cfg_t *section = cfg_opt_getnsec(option, cfg_opt_size(option) - 1);
+    size_t errors = reading->noted;
     struct sink_settings *sink = sink_of(section);
     const struct settings_key *key;
     const char *missing;
 
     (void)root;
     if (sink == NULL)
-        return -1;
-    missing = missing_key(sink);
+        return 0;
+    /* Of one that has a wrong value it would be told that it lacks what it was to have. */
+    missing = reading->sink_errors == errors ? missing_key(sink) : NULL;
     if (missing != NULL)
-        return fail(section, "the sink '%s' of type %s needs '%s'", sink->name,
-                    sink_type_name(sink->type), missing);
-    for (size_t i = 0; (key = settings_key_at(i)) != NULL; i++) {
+        fail(section, "the sink '%s' of type %s needs '%s'", sink->name, sink_type_name(sink->type),
+             missing);
+    for (size_t i = 0; missing == NULL && (key = settings_key_at(i)) != NULL; i++) {
         if ((reading->sink_given >> i & 1) != 0 && (key->sinks >> sink->type & 1) == 0)
-            return fail(section, "the sink '%s' of type %s has no use for '%s'", sink->name,
-                        sink_type_name(sink->type), key->name);
+            fail(section, "the sink '%s' of type %s has no use for '%s'", sink->name,
+                 sink_type_name(sink->type), key->name);
     }
     return 0;
 }
@@ -230,8 +321,8 @@ static int on_sink(cfg_t *root, cfg_opt_t *option)
 /* ---- what libconfuse is to look for ---- */
 
 struct grammar {
-    cfg_opt_t root[SECTIONS_MAX + KEYS_MAX];
-    cfg_opt_t sections[SECTIONS_MAX][KEYS_MAX];
+    cfg_opt_t root[SECTIONS_MAX + KEYS_MAX + UNKNOWN_MAX];
+    cfg_opt_t sections[SECTIONS_MAX][KEYS_MAX + UNKNOWN_MAX];
 };
 
 static const cfg_opt_t end_of_options = CFG_END();
@@ -253,6 +344,19 @@ static cfg_opt_t section_of(const struct settings_key *key, cfg_opt_t *options)
     return key->sinks != 0 ? many : one;
 }
 
+/* Append the options that there are not, of ${section}, to its ${count} ${options}. */
+static size_t add_unknown(cfg_opt_t *options, size_t count, const char *section)
+{
+    for (size_t i = 0; i < reading->unknown_count; i++) {
+        const cfg_opt_t any = CFG_STR_LIST(reading->unknown[i].name, NULL, CFGF_NONE);
+
+        if (strcmp(reading->unknown[i].section, section) == 0)
+            options[count++] = any;
+    }
+    options[count] = end_of_options;
+    return count;
+}
+
 static void make_grammar(struct grammar *grammar)
 {
     size_t roots = 0, sections = 0, options = 0;
@@ -268,15 +372,15 @@ static void make_grammar(struct grammar *grammar)
             options = 0;
         }
         grammar->sections[sections - 1][options++] = option_of(key);
-        grammar->sections[sections - 1][options] = end_of_options;
+        add_unknown(grammar->sections[sections - 1], options, key->section);
     }
-    grammar->root[roots] = end_of_options;
+    add_unknown(grammar->root, roots, "root");
 }
 
-static int parse(char *text, size_t length, const char *name)
+/* Parse it once, into fresh settings; what is wrong is noted. */
+static void parse_once(char *text, size_t length, const char *name)
 {
     struct grammar *grammar = memory_zeroed(sizeof(*grammar));
-    int result = -1;
     FILE *file = fmemopen(text, length, "r");
     cfg_t *root;
 
@@ -285,22 +389,34 @@ static int parse(char *text, size_t length, const char *name)
     memory_check(file);
     cfg_set_error_function(root, on_error);
     root->filename = memory_string(name);
-    if (cfg_parse_fp(root, file) == CFG_SUCCESS && reading->why[0] == '\0')
-        result = 0;
-    else if (reading->why[0] == '\0') /* it does not say why for a name that is empty */
+    reading->given_count = 0;
+    reading->wrong_sink = NULL;
+    reading->found_unknown = false;
+    /* It does not say why for a name that is empty. */
+    if (cfg_parse_fp(root, file) != CFG_SUCCESS && reading->error_count == 0)
         fail(root, "this is neither an option nor a section");
     fclose(file);
     cfg_free(root);
     free(grammar);
-    return result;
+}
+
+/* Parse it, and again as long as it ended at an option that there is not, passing over that. */
+static void parse(char *text, size_t length, const char *name)
+{
+    do {
+        settings_free(reading->settings);
+        reading->settings = memory_zeroed(sizeof(*reading->settings));
+        set_defaults(reading->settings, NULL);
+        parse_once(text, length, name);
+    } while (reading->found_unknown);
 }
 
 /* ---- what holds for all of it ---- */
 
-static int take_flags(struct settings *settings, const struct settings_flags *flags)
+static void take_flags(struct settings *settings, const struct settings_flags *flags)
 {
     struct sink_settings *sink;
-    char why[VALUE_WHY_SIZE];
+    char why[VALUE_WHY_SIZE], text[ERROR_SIZE];
     size_t index;
 
     if (flags->listen != NULL) {
@@ -317,18 +433,17 @@ static int take_flags(struct settings *settings, const struct settings_flags *fl
     }
     if (flags->http != NULL && value_set(&find_key("http", "address", &index)->type, flags->http,
                                          &settings->http, why) != 0) {
-        snprintf(reading->why, SETTINGS_WHY_SIZE, "--http: %s", why);
-        return -1;
+        snprintf(text, sizeof(text), "--http: %s", why);
+        note(0, text);
     }
     if (flags->out == NULL)
-        return 0;
+        return;
     sink = find_sink(settings, "out");
     if (sink == NULL)
         sink = add_sink(settings, "out");
     sink->type = strcmp(flags->out, "-") == 0 ? SINK_STDOUT : SINK_FILE;
     free(sink->path);
     sink->path = sink->type == SINK_FILE ? memory_string(flags->out) : NULL;
-    return 0;
 }
 
 /* A path that only one may have. */
@@ -357,8 +472,8 @@ static size_t collect_claims(const struct settings *settings, struct claim *clai
         claims[count++] =
             (struct claim){settings->http + 5, "http.address", line_of("http", "address")};
     for (size_t i = 0; i < settings->sink_count; i++) {
-        if (settings->sinks[i].type != SINK_FILE)
-            continue;
+        if (settings->sinks[i].type != SINK_FILE || settings->sinks[i].path == NULL)
+            continue; /* or it has none: that is an error */
         claims[count] =
             (struct claim){.path = settings->sinks[i].path, .line = reading->sink_lines[i]};
         snprintf(claims[count++].who, sizeof(claims->who), "the sink '%s'",
@@ -383,44 +498,80 @@ static bool same_path(const char *a, const char *b)
     return *a == *b;
 }
 
-static int check_paths(const struct settings *settings, const char *name)
+static void check_paths(const struct settings *settings)
 {
     struct claim claims[4 + SETTINGS_SINKS_MAX];
     size_t count = collect_claims(settings, claims);
 
     for (size_t i = 1; i < count; i++) {
         for (size_t j = 0; j < i; j++) {
-            unsigned line = claims[i].line > claims[j].line ? claims[i].line : claims[j].line;
-            char where[16] = "";
+            char text[ERROR_SIZE];
 
             if (!same_path(claims[i].path, claims[j].path))
                 continue;
-            if (line > 0)
-                snprintf(where, sizeof(where), ":%u", line);
-            snprintf(reading->why, SETTINGS_WHY_SIZE, "%s%s: %s and %s have the same path '%.256s'",
-                     name, where, claims[j].who, claims[i].who, claims[i].path);
-            return -1;
+            snprintf(text, sizeof(text), "%s and %s have the same path '%.256s'", claims[j].who,
+                     claims[i].who, claims[i].path);
+            note(claims[i].line > claims[j].line ? claims[i].line : claims[j].line, text);
         }
     }
-    return 0;
 }
 
-static int check_stdout(const struct settings *settings, const char *name)
+static void check_stdout(const struct settings *settings)
 {
     const struct sink_settings *first = NULL;
 
     for (size_t i = 0; i < settings->sink_count; i++) {
+        char text[ERROR_SIZE];
+
         if (settings->sinks[i].type != SINK_STDOUT)
             continue;
         if (first != NULL) {
-            snprintf(reading->why, SETTINGS_WHY_SIZE,
-                     "%s:%u: the sinks '%s' and '%s' both write to stdout", name,
-                     reading->sink_lines[i], first->name, settings->sinks[i].name);
-            return -1;
+            snprintf(text, sizeof(text), "the sinks '%s' and '%s' both write to stdout",
+                     first->name, settings->sinks[i].name);
+            note(reading->sink_lines[i], text);
+        } else {
+            first = &settings->sinks[i];
         }
-        first = &settings->sinks[i];
     }
-    return 0;
+}
+
+/* ---- what is told of it ---- */
+
+static int compare_errors(const void *a, const void *b)
+{
+    const struct error *left = a, *right = b;
+
+    return (left->line > right->line) - (left->line < right->line);
+}
+
+/* Write all errors into ${why}, a line each. */
+static void tell_errors(char why[SETTINGS_WHY_SIZE])
+{
+    size_t used = 0;
+
+    qsort(reading->errors, reading->error_count, sizeof(reading->errors[0]), compare_errors);
+    for (size_t i = 0; i < reading->error_count; i++) {
+        const struct error *error = &reading->errors[i];
+        char line[ERROR_SIZE + 512], where[16] = "";
+        int length;
+
+        if (error->line > 0)
+            snprintf(where, sizeof(where), ":%u", error->line);
+        /* What is wrong with a flag says which one. */
+        length =
+            strncmp(error->text, "--", 2) == 0
+                ? snprintf(line, sizeof(line), "%s", error->text)
+                : snprintf(line, sizeof(line), "%.400s%s: %s", reading->name, where, error->text);
+        if (length < 0 || used + (size_t)length + 64 > SETTINGS_WHY_SIZE) {
+            reading->errors_left_out += reading->error_count - i;
+            break;
+        }
+        used +=
+            (size_t)snprintf(why + used, SETTINGS_WHY_SIZE - used, "%s%s", i > 0 ? "\n" : "", line);
+    }
+    if (reading->errors_left_out > 0)
+        snprintf(why + used, SETTINGS_WHY_SIZE - used, "\nand %zu more errors",
+                 reading->errors_left_out);
 }
 
 /* ---- the public functions ---- */
@@ -436,18 +587,18 @@ struct settings *settings_parse(const char *text, size_t length, const char *nam
     why[0] = '\0';
     memcpy(clean, text, length);
     clean[length] = '\n';
-    state->settings = memory_zeroed(sizeof(*state->settings));
     state->name = name;
-    state->name = name;
-    state->why = why;
     reading = state;
-    set_defaults(state->settings, NULL);
-    if (settings_text_clean(clean, length, name, why, SETTINGS_WHY_SIZE) != 0 ||
-        parse(clean, length + 1, name) != 0)
+    if (settings_text_clean(clean, length, name, why, SETTINGS_WHY_SIZE) != 0)
         goto done;
-    if (take_flags(state->settings, flags) != 0 || check_paths(state->settings, name) != 0 ||
-        check_stdout(state->settings, name) != 0)
+    parse(clean, length + 1, name);
+    take_flags(state->settings, flags);
+    check_paths(state->settings);
+    check_stdout(state->settings);
+    if (state->error_count > 0) {
+        tell_errors(why);
         goto done;
+    }
     settings = state->settings;
     state->settings = NULL;
 

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-#define SETTINGS_WHY_SIZE 1024
+#define SETTINGS_WHY_SIZE 8192                /* bytes of what is wrong, a line for each error */
 #define SETTINGS_FILE_MAX ((size_t)256 << 10) /* bytes of a config file */
 #define SETTINGS_SINKS_MAX 16
 #define SETTINGS_FILE_DEFAULT "/etc/coroner/coronerd.conf"
@@ -94,8 +94,9 @@ struct settings_flags {
 /*
  * settings_read(path, flags, why):
  * Read the config file ${path}, or take the defaults if it is NULL, and put ${flags} over them.
- * Return the settings, to be freed with settings_free, or NULL and say in ${why} what is wrong,
- * with file and line.
+ * Return the settings, to be freed with settings_free, or NULL and say in ${why} what is wrong: a
+ * line for each error, with file and line, in the order of the file. Behind an error of syntax
+ * there may be more that are not found.
  */
 struct settings *settings_read(const char *path, const struct settings_flags *flags,
                                char why[SETTINGS_WHY_SIZE]);

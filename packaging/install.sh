@@ -37,8 +37,11 @@ list() {
         echo "0644 $file $prefix/share/man/man${file##*.}/${file##*/}"
     done
     for file in README.md docs/*.md; do
-        echo "0644 $file $documents/${file##*/}"
+        echo "page $file $documents/${file##*/}"
     done
+    # What the pages link to.
+    echo "0644 LICENSE $documents/LICENSE"
+    echo "0644 docs/alerts.yml $documents/alerts.yml"
     echo "0644 priv/coronerd.conf $documents/examples/coronerd.conf"
 }
 
@@ -49,6 +52,10 @@ put() {
         install -d -m 0755 "${target%/*}"
         ln -sfn "$source" "$target"
         ;;
+    page) # all in one folder, so the links are others
+        install -D -m 0644 "$source" "$target"
+        sed -i 's|](docs/|](|g; s|](\.\./README\.md|](README.md|g; s|](priv/coronerd\.conf)|](examples/coronerd.conf)|g' "$target"
+        ;;
     unit)
         install -D -m 0644 "$source" "$target"
         sed -i "s|/usr/sbin/coronerd|$prefix/sbin/coronerd|" "$target"
@@ -57,11 +64,34 @@ put() {
     esac
 }
 
+# What is left to be done, where it was installed to be used and not to be packed.
+say_next() {
+    local unit=coronerd.service
+    # Elsewhere systemd does not look for units.
+    case $prefix in /usr | /usr/local) ;; *) unit=$prefix/lib/systemd/system/$unit ;; esac
+    cat <<END
+coroner is installed below $prefix. To run it as a service, as root:
+
+    systemd-sysusers $prefix/lib/sysusers.d/coroner.conf   # the user and group coroner
+    systemctl daemon-reload
+    systemctl enable --now $unit
+    usermod -aG coroner USER                  # the user of your nodes, and who may ask; it counts from their next start on
+
+Then load it into a node, or make it a part of your release, and ask:
+
+    $prefix/bin/coronerctl attach NAME@HOST
+    $prefix/bin/coronerctl status
+
+$documents/README.md tells more; $documents/examples/coronerd.conf has every setting.
+END
+}
+
 if [ "$action" = install ]; then
     umask 022
     while read -r mode source target; do
         put "$mode" "$source" "$root$target"
     done < <(list)
+    [ -n "$root" ] || say_next
 else
     list | while read -r _ _ target; do
         rm -f "$root$target"

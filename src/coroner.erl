@@ -28,9 +28,11 @@ start() ->
     start(#{}).
 
 %% @doc Arms the node: from now on every exit is seen. It returns once all processes that live are traced.
-%% Idempotent: when it is started already, the options are those of the first start. See
-%% `coroner_options:options()' for what they are; what is not given comes from the application's environment.
--spec start(coroner_options:options()) -> ok | {error, term()}.
+%% Idempotent: when it is started already with options that say the same as those given here, or nothing is given, it is
+%% ok; else the error says what those are that differ, which stay in force until stop/0. See `coroner_options:options()' for
+%% what there is; what is not given comes from the application's environment.
+-spec start(coroner_options:options()) ->
+          ok | {error, {already_started, InForce :: coroner_options:options()} | {bad_option, term(), string()} | term()}.
 start(Options) when is_map(Options) ->
     case coroner_options:check(Options) of
         {ok, _} -> started(supervisor:start_child(kernel_safe_sup, coroner_sup:child_spec(Options)), Options);
@@ -48,7 +50,7 @@ started({error, {already_started, Supervisor}}, Options) ->
     %% By another who may still be at it, or the modules were unloaded under it.
     try
         _ = supervisor:count_children(Supervisor),
-        coroner_server:rearm()
+        coroner_server:start_again(Options)
     catch
         exit:_ -> start(Options) % it has been stopped meanwhile
     end;
@@ -211,7 +213,8 @@ text(Chars) ->
 
 %% @doc How coroner stands: whether it is armed, how many processes it knows, how many records it made, how many
 %% the daemon has, how many were lost, whether all it traces is still traced (`trace': intact, paused, or {disarmed, What}
-%% with what is not ours and whose it is), and in how many gaps it was not (`gaps').
+%% with what is not ours and whose it is), and in how many gaps it was not (`gaps'). `options' are those in force;
+%% `scope_unknown' tells what the scope names that the node does not have.
 -spec status() -> #{armed := boolean(), atom() => term()}.
 status() ->
     case is_loaded() andalso maps:from_list(coroner_nif:status()) of
@@ -222,8 +225,10 @@ status() ->
     end.
 
 trace_status() ->
-    try coroner_server:check()
-    catch exit:_ -> #{trace => disarmed} % it is being stopped, or was killed and is not back yet
+    try coroner_server:check() of
+        #{scope := Scope} = Standing -> Standing#{scope_unknown => coroner_scope:unknown(Scope)}
+    catch
+        exit:_ -> #{trace => disarmed} % it is being stopped, or was killed and is not back yet
     end.
 
 %% @doc Takes all trace flags and patterns off, so that another tool can have them. Until resume/0 no exit is seen; a
@@ -296,7 +301,8 @@ wait_for_daemon(Timeout) ->
 help() ->
     io:put_chars(
       "coroner:start()        arm this node; start(#{ingest => \"/path/ingest.sock\"}). When it is\n"
-      "                       started already nothing changes: stop() first for other options\n"
+      "                       started already with other options: {error, {already_started, Those}};\n"
+      "                       they stay, so stop() first\n"
       "coroner:explain(Pid)   print why a process ended; a registered name will do as well\n"
       "coroner:why(Pid)       the same as a map: {ok, Map} |\n"
       "                       {error, alive | not_seen | expired | other_node | not_armed}\n"

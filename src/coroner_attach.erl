@@ -9,10 +9,14 @@
 
 -type failure() :: {Code :: atom(), Text :: binary()}.
 
+-type owner() :: attach        % attach/2 brought it
+               | application   % it runs as an application of the node's release
+               | start.        % somebody called coroner:start there
+
 %% @doc Loads the application from Ebin and starts it with these options (see coroner:start/1).
 -spec attach(Ebin :: file:filename(), coroner_options:options()) ->
-          {ok, #{processes := non_neg_integer(), incarnation := binary(), already := boolean(),
-                 uplink_error => binary()}}
+          {ok, #{processes := non_neg_integer(), incarnation := binary(), already := boolean(), owner := owner(),
+                 ingest => binary() | none, uplink_error => binary()}}
               | {error, failure()}.
 attach(Ebin, Options) ->
     %% Of a coroner that runs, the modules are there.
@@ -22,8 +26,22 @@ attach(Ebin, Options) ->
     end.
 
 info(Already) ->
-    #{processes := Processes, incarnation := Incarnation} = coroner:status(),
-    maps:merge(#{processes => Processes, incarnation => Incarnation, already => Already}, uplink(25)).
+    #{processes := Processes, incarnation := Incarnation} = Status = coroner:status(),
+    lists:foldl(fun maps:merge/2, #{processes => Processes, incarnation => Incarnation, already => Already, owner => owner()},
+                [ingest(Status), uplink(25)]).
+
+%% Where it sends to, which attaching to one that runs does not change. One of an older release does not say.
+ingest(#{options := #{ingest := none}}) -> #{ingest => none};
+ingest(#{options := #{ingest := Path}}) -> #{ingest => unicode:characters_to_binary(Path)};
+ingest(_) -> #{}.
+
+%% Whose coroner it is: only what attach/2 loaded is taken out by detach/0.
+owner() ->
+    case {application:get_env(coroner, ebin), application_controller:get_master(coroner)} of
+        {{ok, _}, _} -> attach;
+        {undefined, Master} when is_pid(Master) -> application;
+        {undefined, _} -> start
+    end.
 
 %% Why the daemon cannot be reached: no such socket, or this node's user may not connect. Whoever attaches would else
 %% learn of it only when no record comes. The first try shows it within moments.
@@ -44,11 +62,12 @@ attach_new(Ebin, Options) ->
         lists:foreach(fun load_module/1, Binaries),
         case coroner:start(Options) of
             ok -> {ok, info(false)};
+            {error, {already_started, _}} -> {ok, info(true)}; % by another attach at the same time
             {error, Reason} -> throw({start, text("coroner does not start: ~0tp", [Reason])})
         end
     catch
         throw:{Code, Text} ->
-            _ = detach(),
+            _ = take_out(),
             {error, {Code, Text}}
     end.
 
@@ -95,10 +114,17 @@ nif_file(Beam) ->
 text(Format, Arguments) ->
     unicode:characters_to_binary(io_lib:format(Format, Arguments)).
 
-%% @doc Stops coroner and unloads what attach/2 loaded; a coroner that is part of the release is only stopped.
-%% This module itself is left to the caller.
+%% @doc Stops coroner and unloads what attach/2 loaded. A coroner that the node started by itself is left alone. This module
+%% itself is left to the caller.
 -spec detach() -> ok | {error, failure()}.
 detach() ->
+    case whereis(coroner_server) =/= undefined andalso owner() of
+        application -> {error, {not_attached, <<"it runs as an application of the node's release">>}};
+        start -> {error, {not_attached, <<"it was started in the node, by coroner:start">>}};
+        _ -> take_out()
+    end.
+
+take_out() ->
     Attached = application:get_env(coroner, ebin) =/= undefined,
     Modules = case application:get_key(coroner, modules) of
                   {ok, List} -> List;

@@ -7,13 +7,13 @@
 -export([enabled/3, enabled_procs/3, enabled_garbage_collection/3, trace/5]).
 -export([start/8, stop/1, expect/1, seed_links/2, seed/7, seed_port/4, limit/2, application/2, nodes/1, forget/1,
          renew/1, drop/1, members/2, blind/1, probe/1, gap/4, why/1, recent/1, status/0, notify/1, rename/1,
-         vocabulary/0, links/1, format/1, fingerprint/1, scope/4, bystanders/1, initial_call/1]).
+         standing/1, vocabulary/0, links/1, format/1, fingerprint/1, scope/4, bystanders/1, initial_call/1]).
 -export([is_loaded/0, file/0]).
 -on_load(load/0).
 -nifs([enabled/3, enabled_procs/3, enabled_garbage_collection/3, trace/5, start/8, stop/1, expect/1, seed_links/2,
        seed/7, seed_port/4, limit/2, application/2, nodes/1, forget/1, renew/1, drop/1, members/2, blind/1, probe/1,
-       gap/4, why/1, recent/1, status/0, notify/1, rename/1, vocabulary/0, links/1, format/1, fingerprint/1, scope/4,
-       bystanders/1, initial_call/1]).
+       gap/4, why/1, recent/1, status/0, notify/1, rename/1, standing/1, vocabulary/0, links/1, format/1, fingerprint/1,
+       scope/4, bystanders/1, initial_call/1]).
 
 -type cbor_record() :: {Seq :: pos_integer(), TimeNs :: non_neg_integer(), Cbor :: binary()}.
 -export_type([cbor_record/0]).
@@ -143,6 +143,9 @@ notify(_Reference) -> erlang:nif_error(not_loaded).
 
 -spec rename(binary()) -> ok.
 rename(_Node) -> erlang:nif_error(not_loaded).
+
+-spec standing(Bits :: non_neg_integer()) -> ok.
+standing(_Bits) -> erlang:nif_error(not_loaded).
 
 -spec vocabulary() -> {[{pos_integer(), atom()}], [atom()], [atom()]}.
 vocabulary() -> erlang:nif_error(not_loaded).

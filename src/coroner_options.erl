@@ -1,7 +1,7 @@
 %% The options of coroner:start/1, and of the application's environment: checked, with their defaults.
 -module(coroner_options).
 
--export([check/1, complete/1]).
+-export([check/1, complete/1, in_force/1, differing/2]).
 
 -export_type([options/0]).
 
@@ -16,6 +16,8 @@
 %% reason_detail: class: of reasons only their class leaves the process that died.
 %% scope: which processes are traced: all, those of some applications, all but some.
 
+%% Where neither the options nor the environment say anything.
+-define(DEFAULTS, #{ingest => ?INGEST, memory => ?MEMORY, record => default, reason_detail => full, scope => all}).
 -define(KEYS, [ingest, memory, record, reason_detail, scope]).
 -define(INGEST, <<"/run/coroner/ingest.sock">>).
 -define(MEMORY, 32 * 1024 * 1024).
@@ -28,9 +30,25 @@
 %% @doc These options and, for those not given, what the application's environment says; checked.
 -spec complete(options()) -> {ok, checked()} | {error, {bad_option, atom(), string()}}.
 complete(Options) ->
+    check(in_force(Options)).
+
+%% @doc All options as they are when these are given: those, else the environment's, else the defaults.
+-spec in_force(options()) -> options().
+in_force(Options) ->
     Environment = maps:from_list([Pair || {Key, _} = Pair <- application:get_all_env(coroner),
                                           lists:member(Key, ?KEYS)]),
-    check(maps:merge(Environment, Options)).
+    maps:merge(maps:merge(?DEFAULTS, Environment), Options).
+
+%% @doc Those of the options InForce of which Wanted says something else. What Wanted does not name is not compared; a path
+%% may be written as a string or as a binary, and what makes a record in any order.
+-spec differing(Wanted :: options(), InForce :: options()) -> options().
+differing(Wanted, InForce) ->
+    maps:filter(fun(Key, Value) ->
+                        case Wanted of
+                            #{Key := Other} -> check(#{Key => Value}) =/= check(#{Key => Other});
+                            _ -> false
+                        end
+                end, InForce).
 
 %% @doc Checks options. An error names the option and what it takes.
 -spec check(options()) -> {ok, checked()} | {error, {bad_option, atom(), string()}}.
@@ -39,11 +57,11 @@ check(Options) ->
         _ = [throw({bad_option, Key, "there are: ingest, memory, record, reason_detail, scope"})
              || Key <- maps:keys(Options),
                 not lists:member(Key, ?KEYS)],
-        {Sources, Shapes} = record(maps:get(record, Options, default)),
-        {ok, #{ingest => ingest(maps:get(ingest, Options, ?INGEST)),
-               memory => memory(maps:get(memory, Options, ?MEMORY)),
-               record => {Sources, Shapes, only_class(maps:get(reason_detail, Options, full))},
-               scope => scope(maps:get(scope, Options, all))}}
+        #{ingest := Ingest, memory := Memory, record := Record, reason_detail := Detail, scope := Scope} =
+            maps:merge(?DEFAULTS, Options),
+        {Sources, Shapes} = record(Record),
+        {ok, #{ingest => ingest(Ingest), memory => memory(Memory),
+               record => {Sources, Shapes, only_class(Detail)}, scope => scope(Scope)}}
     catch
         throw:Reason -> {error, Reason}
     end.

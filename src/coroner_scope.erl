@@ -8,7 +8,7 @@
 %% for processes that are born later, docs/decisions.md says (17 to 20).
 -module(coroner_scope).
 
--export([check/1, tell/2, new_processes/1, hands_on/1, masters_pattern/2, sight/1, split/2, bystanders/1, named/1]).
+-export([check/1, tell/2, new_processes/1, hands_on/1, masters_pattern/2, sight/1, split/2, bystanders/1, named/1, unknown/1]).
 
 -export_type([scope/0, excluded/0, sight/0]).
 
@@ -48,6 +48,23 @@ is_excluded({module, Module}) -> is_atom(Module);
 is_excluded({application, Application}) -> is_atom(Application);
 is_excluded(Pid) when is_pid(Pid) -> node(Pid) =:= node();
 is_excluded(Name) -> is_atom(Name).
+
+%% @doc What the scope names and the node does not have: applications and modules that are neither loaded nor in the code path. A
+%% registered name or a pid may come and go.
+-spec unknown(scope()) -> [Application :: atom() | {application, atom()} | {module, module()}].
+unknown(all) ->
+    [];
+unknown(#{applications := Applications}) ->
+    [Application || Application <- Applications, not node_has(application, Application)];
+unknown(#{exclude := Excluded}) ->
+    [Spec || {Kind, Name} = Spec <- Excluded,
+             not node_has(Kind, Name)].
+
+node_has(application, Application) ->
+    application:get_key(Application, vsn) =/= undefined
+        orelse code:where_is_file(atom_to_list(Application) ++ ".app") =/= non_existing;
+node_has(module, Module) ->
+    erlang:module_loaded(Module) orelse code:where_is_file(atom_to_list(Module) ++ code:objfile_extension()) =/= non_existing.
 
 %% @doc Tells the NIF. Settled: all who are inside are in its ledger.
 -spec tell(scope(), Settled :: boolean()) -> ok.

@@ -3,9 +3,12 @@
 -behaviour(gen_server).
 
 -export([start_link/1, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
--export([check/0, pause/0, resume/0, scope/1, forget_scope/0, is_armed/0, rearm/0, disarm/0]).
+-export([check/0, pause/0, resume/0, scope/1, forget_scope/0, is_armed/0, start_again/1, disarm/0]).
+
+-include_lib("kernel/include/logger.hrl").
 
 -record(state, {options :: coroner_options:options(), % as they were given
+                in_force :: coroner_options:options(), % all of them
                 watch :: coroner_watch:watch(),
                 node :: node()}).
 
@@ -19,7 +22,8 @@ start_link(Options) ->
 
 %% @doc Looks now whether all is traced that should be, and says how it stands.
 -spec check() -> #{trace := term(), gaps := non_neg_integer(), foreign := non_neg_integer(),
-                   snapshot := non_neg_integer(), tracer := session | shared, scope := coroner_scope:scope()}.
+                   snapshot := non_neg_integer(), tracer := session | shared, scope := coroner_scope:scope(),
+                   options := coroner_options:options()}.
 check() ->
     gen_server:call(?MODULE, check, infinity).
 
@@ -43,10 +47,11 @@ scope(Scope) ->
 forget_scope() ->
     application:unset_env(coroner, ?SCOPE_NOW).
 
-%% @doc Arms the node again if it is no more: somebody has unloaded the library.
--spec rearm() -> ok | {error, term()}.
-rearm() ->
-    gen_server:call(?MODULE, rearm, infinity).
+%% @doc Arms the node again if it is no more: somebody has unloaded the library. If it is armed with other options than
+%% these, says which: they stay.
+-spec start_again(coroner_options:options()) -> ok | {error, {already_started, coroner_options:options()} | term()}.
+start_again(Options) ->
+    gen_server:call(?MODULE, {start_again, Options}, infinity).
 
 %% @doc Leaves nothing traced and no thread, whoever armed the node. Waits for the daemon to take what is unsent.
 -spec disarm() -> ok.
@@ -79,18 +84,20 @@ init(Given) ->
 arm(Given) ->
     %% An earlier server that was killed could not disarm; what it made the daemon is still to have.
     ok = coroner_nif:stop(?DRAIN_MS),
-    arm(coroner_options:complete(Given), Given).
+    arm(coroner_options:complete(Given), Given, coroner_options:in_force(Given)).
 
-arm({error, Reason}, _Given) ->
+arm({error, Reason}, _Given, _InForce) ->
     {error, Reason};
-arm({ok, Options}, Given) ->
+arm({ok, #{scope := Scope} = Options}, Given, InForce) ->
     case start_nif(Options) of
         {ok, Tracer} ->
-            case coroner_watch:start(Tracer, maps:get(scope, Options)) of
+            case coroner_watch:start(Tracer, Scope) of
                 {ok, Watch} ->
                     ok = net_kernel:monitor_nodes(true, [{node_type, all}]),
                     ok = coroner_surroundings:take(),
-                    {ok, #state{options = Given, watch = Watch, node = node()}};
+                    ok = coroner_watch:announce(Watch),
+                    ok = warn(Scope),
+                    {ok, #state{options = Given, in_force = InForce, watch = Watch, node = node()}};
                 {error, Reason} ->
                     ok = coroner_nif:stop(0),
                     {error, Reason}
@@ -118,24 +125,45 @@ start_nif(#{ingest := Ingest, memory := Bytes, record := Record}) ->
                       list_to_binary(erlang:system_info(otp_release)), Bytes, Record,
                       whereis(erts_code_purger), whereis(code_server)).
 
--spec handle_call(check | pause | resume | rearm | {scope, coroner_scope:scope()}, gen_server:from(), #state{}) ->
+%% A slip of the pen traces nothing, or excludes nobody; but what is named may be about to be loaded.
+warn(Scope) ->
+    case coroner_scope:unknown(Scope) of
+        [] -> ok;
+        Unknown -> ?LOG_WARNING("coroner: the scope names what this node does not have (yet): ~0tp", [Unknown])
+    end.
+
+-spec handle_call(check | pause | resume | {start_again, coroner_options:options()} | {scope, coroner_scope:scope()}, gen_server:from(), #state{}) ->
           {reply, term(), #state{}} | {stop, term(), term(), #state{}}.
 handle_call(check, _From, State) ->
     Watch = coroner_watch:check(State#state.watch),
-    {reply, coroner_watch:info(Watch), State#state{watch = Watch}};
+    {reply, (coroner_watch:info(Watch))#{options => State#state.in_force}, keep(Watch, State)};
 handle_call(pause, _From, State) ->
-    {reply, ok, State#state{watch = coroner_watch:pause(State#state.watch)}};
+    {reply, ok, keep(coroner_watch:pause(State#state.watch), State)};
 handle_call(resume, _From, State) ->
     {Result, Watch} = coroner_watch:resume(State#state.watch),
-    {reply, Result, State#state{watch = Watch}};
-handle_call({scope, Scope}, _From, #state{options = Options, watch = Watch} = State) ->
+    {reply, Result, keep(Watch, State)};
+handle_call({scope, Scope}, _From, #state{options = Options, in_force = InForce, watch = Watch} = State) ->
     ok = application:set_env(coroner, ?SCOPE_NOW, Scope),
-    {reply, ok, State#state{options = Options#{scope => Scope}, watch = coroner_watch:scope(Scope, Watch)}};
-handle_call(rearm, _From, State) ->
+    case InForce of
+        #{scope := Scope} -> ok;
+        _ -> ok = warn(Scope)
+    end,
+    {reply, ok, keep(coroner_watch:scope(Scope, Watch),
+                     State#state{options = Options#{scope => Scope}, in_force = InForce#{scope => Scope}})};
+handle_call({start_again, Options}, _From, State) ->
     case rearmed(State) of
-        {ok, Armed} -> {reply, ok, Armed};
+        {ok, #state{in_force = InForce} = Armed} ->
+            Differing = coroner_options:differing(Options, InForce),
+            {reply, case map_size(Differing) of
+                        0 -> ok;
+                        _ -> {error, {already_started, Differing}}
+                    end, Armed};
         {error, Reason} -> {stop, {shutdown, Reason}, {error, Reason}, State}
     end.
+
+keep(Watch, State) ->
+    ok = coroner_watch:announce(Watch),
+    State#state{watch = Watch}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Message, State) ->
@@ -150,7 +178,7 @@ handle_info(tick, State) ->
     case rearmed(State) of
         {ok, Armed} ->
             ok = coroner_surroundings:tell_nodes(),
-            Looked = renamed(Armed#state{watch = coroner_watch:check(Armed#state.watch)}),
+            Looked = renamed(keep(coroner_watch:check(Armed#state.watch), Armed)),
             %% Only now: where a look takes seconds (all of a million processes have to be taken back, and another tool takes
             %% them off again and again), a second of rest follows each.
             erlang:send_after(?TICK_MS, self(), tick),

@@ -15,7 +15,7 @@
 %% 25 of them are for the functions (OTP 25, 27 and 29, medians, on a busy machine).
 -module(coroner_watch).
 
--export([start/2, check/1, pause/1, resume/1, scope/2, stop/1, close/1, info/1]).
+-export([start/2, check/1, pause/1, resume/1, scope/2, stop/1, close/1, info/1, announce/1]).
 
 -export_type([watch/0]).
 
@@ -43,6 +43,10 @@
 -define(FOREIGN_LOOKS, 10).
 -define(BLIND_MS, 1000).
 -define(PASSES, 8).
+%% uplink.h, enum uplink_standing
+-define(PAUSED, 1).
+-define(DISARMED, 2).
+-define(SCOPED, 4).
 
 %% @doc Traces everything in the scope that lives and will: State is what the tracer's callbacks get.
 -spec start(State :: pos_integer(), coroner_scope:scope()) -> {ok, watch()} | {error, term()}.
@@ -143,6 +147,12 @@ info(Watch) ->
     #{trace => Watch#watch.status, gaps => Watch#watch.gaps, foreign => length(Watch#watch.foreign),
       snapshot => Watch#watch.snapshot, scope => Watch#watch.scope,
       tracer => coroner_trace:kind()}.
+
+%% @doc Tells the daemon how it stands, if that has changed.
+-spec announce(watch()) -> ok.
+announce(#watch{status = Status, scope = Scope}) ->
+    coroner_nif:standing(case Status of intact -> 0; paused -> ?PAUSED; {disarmed, _} -> ?DISARMED end
+                         bor case Scope of all -> 0; _ -> ?SCOPED end).
 
 now_ns() ->
     os:system_time(nanosecond).

@@ -3,11 +3,13 @@
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
 #include "ctl_where.h"
+#include "filter_fields.h"
 
 static void expect(const char *node, const char *const *conditions, const char *wanted)
 {
@@ -66,6 +68,10 @@ static void a_pid_chooses_its_field_and_gets_its_brackets(void **state)
     expect(NULL, CONDITIONS("by=<0.41.0>"), "{\"origin.by\":\"<0.41.0>\"}");
     expect(NULL, CONDITIONS("by=0.41.0", "pid=0.7.0"),
            "{\"origin.by\":\"<0.41.0>\",\"process.pid\":\"<0.7.0>\"}");
+    /* As Elixir shows them; and in every field that has pids. */
+    expect(NULL, CONDITIONS("by=#PID<0.41.0>", "chain.pid=0.7.0", "origin.asked_by=#PID<0.8.0>"),
+           "{\"origin.by\":\"<0.41.0>\",\"chain.pid\":\"<0.7.0>\",\"origin.asked_by\":"
+           "\"<0.8.0>\"}");
 }
 
 static void several_values_for_a_field_are_a_list(void **state)
@@ -116,6 +122,53 @@ static void typed_fields_are_typed(void **state)
            "{\"process.name\":\"true\",\"node.os_pid\":\"3x\"}");
 }
 
+static void numbers_are_numbers_for_every_field_that_has_them(void **state)
+{
+    (void)state;
+    expect(NULL, CONDITIONS("chain_length>=3", "lost_before>0", "origin.by_line=824"),
+           "{\"chain_length\":{\"ge\":3},\"lost_before\":{\"gt\":0},\"origin.by_line\":824}");
+    expect(NULL, CONDITIONS("origin.timeout_ms=infinity,5000"),
+           "{\"origin.timeout_ms\":[\"infinity\",5000]}");
+}
+
+static void gaps_are_a_kind_of_their_own(void **state)
+{
+    (void)state;
+    expect(NULL, CONDITIONS("kind=gap"), "{\"schema\":\"coroner.gap/1\"}");
+    expect(NULL, CONDITIONS("kind=gap,exit"),
+           "{\"schema\":[\"coroner.gap/1\",\"coroner.exit/1\"]}");
+    expect(NULL, CONDITIONS("kind!=gap"), "{\"schema\":{\"not\":\"coroner.gap/1\"}}");
+    assert_int_equal(refuse(NULL, "kind=bogus", NULL), CTL_USAGE);
+    assert_int_equal(refuse(NULL, "kind=g*", NULL), CTL_USAGE);
+    assert_int_equal(refuse(NULL, "kind=gap", "kind!=bogus"), CTL_USAGE);
+}
+
+/* Each field that can be asked for, its values and its short name stand in the help, once. */
+static void the_help_lists_every_field(void **state)
+{
+    const struct filter_field *field;
+    struct ctl_text text;
+    char line[64];
+
+    (void)state;
+    ctl_text_init(&text, (struct ctl_look){.utf8 = false});
+    ctl_where_fields(&text);
+    const char *help = ctl_text_string(&text);
+    for (size_t i = 0; (field = filter_field_at(i)) != NULL; i++) {
+        snprintf(line, sizeof(line), "\n  %s ", field->name);
+        const char *found = strstr(help, line);
+        assert_non_null(found);
+        assert_null(strstr(found + 1, line));
+        assert_true(field->summary[0] != '\0');
+    }
+    assert_non_null(strstr(help, "why it exited (source)\n"));
+    assert_non_null(strstr(help, " remote_link\n"));
+    assert_non_null(strstr(help, " info warning error\n"));
+    for (const char *at = help; *at != '\0'; at = strchr(at, '\n') + 1)
+        assert_true(strchr(at, '\n') - at < 100);
+    ctl_text_free(&text);
+}
+
 static void bad_conditions_are_refused(void **state)
 {
     char long_field[300];
@@ -134,9 +187,10 @@ static void bad_conditions_are_refused(void **state)
 
 static void pids_are_told_from_names(void **state)
 {
-    static const char *const none[] = {"",        "0.1",       "<0.1.0",   "0.1.0>",   "<0.1.0>x",
-                                       "0.1.0.2", "0..1",      "a.b.c",    "<<0.1.0>", ".1.2",
-                                       "1.2.",    "proxy_sup", "<0.1. 0>", "-1.2.3"};
+    static const char *const none[] = {
+        "",         "0.1",    "<0.1.0",     "0.1.0>",    "<0.1.0>x", "0.1.0.2",
+        "0..1",     "a.b.c",  "<<0.1.0>",   ".1.2",      "1.2.",     "proxy_sup",
+        "<0.1. 0>", "-1.2.3", "#PID<0.1.0", "#PID0.1.0", "#PID",     "#<0.1.0>"};
     char pid[64];
     char small[6];
 
@@ -145,6 +199,8 @@ static void pids_are_told_from_names(void **state)
     assert_string_equal(pid, "<0.31760.980>");
     assert_true(ctl_where_pid("0.31760.980", pid, sizeof(pid)));
     assert_string_equal(pid, "<0.31760.980>");
+    assert_true(ctl_where_pid("#PID<0.31760.981>", pid, sizeof(pid)));
+    assert_string_equal(pid, "<0.31760.981>");
     for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
         assert_false(ctl_where_pid(none[i], pid, sizeof(pid)));
     assert_false(ctl_where_pid("<0.1.0>", small, sizeof(small))); /* it does not fit */
@@ -161,6 +217,9 @@ int main(void)
         cmocka_unit_test(comparisons_lists_and_prefixes),
         cmocka_unit_test(node_is_a_condition_too),
         cmocka_unit_test(typed_fields_are_typed),
+        cmocka_unit_test(numbers_are_numbers_for_every_field_that_has_them),
+        cmocka_unit_test(gaps_are_a_kind_of_their_own),
+        cmocka_unit_test(the_help_lists_every_field),
         cmocka_unit_test(bad_conditions_are_refused),
         cmocka_unit_test(pids_are_told_from_names),
     };

@@ -209,8 +209,8 @@ static void test_every_field(void **state)
 {
     static const char *const kinds[] = {
         "{\"where\":{\"%s\":null}}",
-        "{\"where\":{\"%s\":[\"2026-01-01T00:00:00Z\"]}}",
-        "{\"where\":{\"%s\":{\"not\":\"2026-01-01T00:00:00Z\"}}}",
+        "{\"where\":{\"%s\":[\"%s\"]}}",
+        "{\"where\":{\"%s\":{\"not\":\"%s\"}}}",
         "{\"where\":{\"%s\":{\"prefix\":\"x\"}}}",
         "{\"where\":{\"%s\":{\"ge\":\"2026-01-01T00:00:00Z\",\"lt\":\"2027-01-01T00:00:00Z\"}}}",
         "{\"where\":{\"%s\":{\"gt\":1,\"le\":2}}}",
@@ -227,10 +227,12 @@ static void test_every_field(void **state)
 
         json_array_foreach(names, index, name)
         {
+            const struct filter_field *field = filter_field(json_string_value(name));
+            const char *value = field->values != NULL ? field->values[0] : "2026-01-01T00:00:00Z";
             int ranges = 0;
 
             for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-                snprintf(request, sizeof(request), kinds[i], json_string_value(name));
+                snprintf(request, sizeof(request), kinds[i], json_string_value(name), value);
                 if (read_filter(request, &filter, &error) != 0) {
                     /* Null and equality all have. */
                     assert_true(i > 2);
@@ -242,7 +244,7 @@ static void test_every_field(void **state)
                 filter_clear(&filter);
             }
             /* A range of texts or one of numbers. */
-            if (filter_field(json_string_value(name))->type == FILTER_TRUTH)
+            if (field->type == FILTER_TRUTH)
                 assert_int_equal(ranges, 0);
             else
                 assert_true(ranges > 0);
@@ -286,6 +288,16 @@ static void test_bad_conditions(void **state)
         {"{\"where\":{\"time\":\"yesterday\"}}", "time"},
         {"{\"where\":{\"time\":5}}", "time"},
         {"{\"where\":{\"time\":{\"prefix\":\"2026-\"}}}", "time"},
+        {"{\"where\":{\"severity\":\"fatal\"}}", "severity"},
+        {"{\"where\":{\"severity\":\"\"}}", "severity"},
+        {"{\"where\":{\"exit.source\":[\"kill\",\"kil\"]}}", "exit.source"},
+        {"{\"where\":{\"exit.source\":{\"not\":\"kil\"}}}", "exit.source"},
+        {"{\"where\":{\"origin.source\":\"Kill\"}}", "origin.source"},
+        {"{\"where\":{\"chain.source\":\"links\"}}", "chain.source"},
+        {"{\"where\":{\"exit.candidates.source\":\"x\"}}", "exit.candidates.source"},
+        {"{\"where\":{\"exit.confidence\":\"sure\"}}", "exit.confidence"},
+        {"{\"where\":{\"origin.confidence\":\"sure\"}}", "origin.confidence"},
+        {"{\"where\":{\"exit.reason_class\":\"badarg\"}}", "exit.reason_class"},
         {"{\"since\":1}", "since"},
         {"{\"since\":null}", "since"},
         {"{\"since\":\"-1y\"}", "since"},
@@ -317,6 +329,43 @@ static void test_bad_conditions(void **state)
     assert_int_equal(filter_read(&filter, request, NOW, &error), 0);
     filter_clear(&filter);
     json_decref(request);
+}
+
+/* Of a closed list all values are told; by a prefix what only a newer node says is found. */
+static void test_closed_values(void **state)
+{
+    struct reply_error error;
+    struct filter filter;
+    json_t *closed = filter_closed(), *values, *value;
+    const char *name;
+    size_t index;
+
+    (void)state;
+    assert_int_equal(json_object_size(closed), 8);
+    json_object_foreach(closed, name, values)
+    {
+        json_t *request = json_pack("{s{ss}}", "where", name, "no_such");
+
+        assert_true(json_array_size(values) > 2);
+        assert_int_equal(filter_read(&filter, request, NOW, &error), -1);
+        assert_non_null(strstr(error.message, name));
+        assert_non_null(strstr(error.message, "'no_such'"));
+        assert_non_null(strstr(error.message, "by a prefix")); /* nothing was cut off */
+        json_decref(request);
+        json_array_foreach(values, index, value)
+        {
+            assert_non_null(strstr(error.message, json_string_value(value)));
+            request = json_pack("{s{sO}}", "where", name, value);
+            assert_int_equal(filter_read(&filter, request, NOW, &error), 0);
+            filter_clear(&filter);
+            json_decref(request);
+        }
+        request = json_pack("{s{s{ss}}}", "where", name, "prefix", "no_such");
+        assert_int_equal(filter_read(&filter, request, NOW, &error), 0);
+        filter_clear(&filter);
+        json_decref(request);
+    }
+    json_decref(closed);
 }
 
 /* As many conditions as there may be, and one more. */
@@ -478,10 +527,11 @@ static void test_integers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conditions),     cmocka_unit_test(test_every_field),
-        cmocka_unit_test(test_bad_conditions), cmocka_unit_test(test_many_conditions),
-        cmocka_unit_test(test_groups),         cmocka_unit_test(test_integers),
-        cmocka_unit_test(test_reply),          cmocka_unit_test(test_error_is_text),
+        cmocka_unit_test(test_conditions),      cmocka_unit_test(test_every_field),
+        cmocka_unit_test(test_bad_conditions),  cmocka_unit_test(test_closed_values),
+        cmocka_unit_test(test_many_conditions), cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_integers),        cmocka_unit_test(test_reply),
+        cmocka_unit_test(test_error_is_text),
     };
 
     return cmocka_run_group_tests_name("query", tests, NULL, NULL);

@@ -16,6 +16,7 @@
 
 #include "memory.h"
 #include "settings.h"
+#include "settings_places.h"
 #include "settings_keys.h"
 
 #define SAMPLE "priv/coronerd.conf"
@@ -468,6 +469,108 @@ static void test_keys_are_unique(void **state)
     }
 }
 
+/* All that is wrong is told, each with its line and once, in the order of the file. */
+static void test_all_errors(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *why;
+    } cases[] = {
+        {"drain_timeuot = 1s\nstore {\n max_bytes = 10\n pth = /x\n max_age = 10 }\n"
+         "query { mode = 1660 }\nsink A { type = stdout\n fold = yes }\n"
+         "sink b { path = x\n mode = 1 }\nsink c { type = exec }\n",
+         "f:1: no such option 'drain_timeuot'\n"
+         "f:3: max_bytes: '10' is no size\n"
+         "f:4: no such option 'pth'\n"
+         "f:5: max_age: '10' is no duration\n"
+         "f:6: mode: '1660' is no file mode\n"
+         "f:7: a sink's name has 1 to 32 of a-z, 0-9, - and _, and 'A' has not\n"
+         "f:9: path: 'x' is no absolute path\n"
+         "f:10: mode: '1' is no file mode\n"
+         "f:11: the sink 'c' of type exec needs 'command'"},
+        /* Lists and texts with braces in them are passed over as well; a section is where it ends.
+         */
+        {"a = { 1, \"}\", 2 }\nb = \"{\"\nstore { max_age = 10 }\nnonsense { x = 1 }\nquery { mode "
+         "= 1660 }\n",
+         "f:1: no such option 'a'\nf:2: no such option 'b'\nf:3: max_age: '10' is no duration"},
+        {"store { path = /a }\nsink b { path = /a }\nsink c { path = /b\n}\nsink d { path = /b }\n"
+         "sink e { type = stdout }\nsink g { type = stdout }\nsink h { type = exec }\n",
+         "f:2: store.path and the sink 'b' have the same path '/a'\n"
+         "f:5: the sink 'c' and the sink 'd' have the same path '/b'\n"
+         "f:7: the sinks 'e' and 'g' both write to stdout\n"
+         "f:8: the sink 'h' of type exec needs 'command'"},
+    };
+    char why[SETTINGS_WHY_SIZE];
+    char *many = malloc(4096);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_null(settings_parse(cases[i].text, strlen(cases[i].text), "f", &no_flags, why));
+        const char *at = why;
+        char wanted[1024], *rest = wanted, *line;
+
+        /* What comes behind the sentence in a line may be more than is asked for here. */
+        snprintf(wanted, sizeof(wanted), "%s", cases[i].why);
+        while ((line = strsep(&rest, "\n")) != NULL) {
+            const char *found = strstr(at, line);
+
+            if (found == NULL || (found != why && found[-1] != '\n'))
+                fail_msg("no '%s' in\n%s", line, why);
+            at = found + strlen(line);
+        }
+    }
+    /* A sink's errors name no other that follows from them. */
+    const char *sinks =
+        "sink A { type = stdout\n fold = yes }\nsink b { path = x\n mode = 1000000 }";
+    assert_null(settings_parse(sinks, strlen(sinks), "f", &no_flags, why));
+    assert_null(strstr(why, "needs"));
+    size_t lines = 1;
+    for (const char *at = why; (at = strchr(at, '\n')) != NULL; at++)
+        lines++;
+    assert_int_equal(lines, 3);
+    /* So many that they are not all told: that is said. */
+    many[0] = '\0';
+    for (int i = 0; i < 40; i++)
+        strcat(many, "query { mode = 1660 }\n");
+    assert_null(settings_parse(many, strlen(many), "f", &no_flags, why));
+    assert_non_null(strstr(why, "\nand "));
+    assert_non_null(strstr(why, " more errors"));
+    free(many);
+}
+
+static void keep_place(void *cookie, const char *what)
+{
+    strcat(cookie, what);
+    strcat(cookie, "\n");
+}
+
+/* Folders that are not there, or no folders, and files that are folders. */
+static void test_places(void **state)
+{
+    char folder[] = "/tmp/settings-XXXXXX", text[1024], told[4096] = "", wanted[2048];
+    char why[SETTINGS_WHY_SIZE];
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(text, sizeof(text),
+             "ingest { path = %s/no/i.sock }\nquery { path = /dev/null/q.sock }\n"
+             "store { path = %s/exits.db }\nhttp { address = \"unix:%s/gone/h\" }\n"
+             "sink a { path = %s }\nsink b { path = %s/b }\n",
+             folder, folder, folder, folder, folder);
+    struct settings *settings = settings_parse(text, strlen(text), "f", &no_flags, why);
+    assert_non_null(settings);
+    settings_places(settings, keep_place, told);
+    snprintf(wanted, sizeof(wanted),
+             "ingest.path: the folder '%s/no' does not exist\n"
+             "query.path: the folder '/dev/null' is no folder\n"
+             "http.address: the folder '%s/gone' does not exist\n"
+             "the sink 'a': the file '%s' is a folder\n",
+             folder, folder, folder);
+    assert_string_equal(told, wanted);
+    settings_free(settings);
+    rmdir(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -483,6 +586,8 @@ int main(void)
         cmocka_unit_test(test_sample_holds_the_defaults),
         cmocka_unit_test(test_sample_has_every_key),
         cmocka_unit_test(test_keys_are_unique),
+        cmocka_unit_test(test_all_errors),
+        cmocka_unit_test(test_places),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

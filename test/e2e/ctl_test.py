@@ -179,6 +179,8 @@ def why_takes_a_bare_pid_a_name_and_a_node():
         expect(ctl("why", "proxy_sup", "--node", "proxy@db3", "--query=" + daemon.path), 0)
         check(daemon.asked[0]["pid"] == "<0.31760.980>", daemon.asked)
         check(daemon.asked[1] == {"id": 1, "op": "why", "name": "proxy_sup", "node": "proxy@db3"}, daemon.asked)
+        expect(ctl("why", "#PID<0.31760.980>", "--query", daemon.path), 0)
+        check(daemon.asked[2]["pid"] == "<0.31760.980>", daemon.asked)
 
 
 @test
@@ -219,7 +221,7 @@ def why_takes_a_name_as_it_is_shown_in_a_message():
 
 @test
 def why_of_what_is_neither_pid_nor_name_is_not_asked():
-    for odd in ("<0.1", "<0.1.0", ""):
+    for odd in ("<0.1", "<0.1.0", "#PID<0.1>", ""):
         expect(ctl("--query", "/no/such/socket", "why", odd), 64, err="'%s' is no pid" % odd)
 
 
@@ -422,7 +424,7 @@ def status_shows_the_daemon_and_its_nodes():
         daemon.reply({"id": request["id"], "done": True, "count": 1})
 
     with Daemon(script) as daemon:
-        expect(ctl("status", "--query", daemon.path), 0, ["version", "0.1.0", "MADE", "proxy@db3  yes        48213   48200        -    13"])
+        expect(ctl("status", "--query", daemon.path), 0, ["coronerd  0.1.0", "MADE", "proxy@db3  connected  48213   48200        -    13"])
         _, out, _ = expect(ctl("status", "--json", "--query", daemon.path), 0)
         check(json.loads(out)["nodes"][0]["lost"] == 13, out)
 
@@ -636,6 +638,8 @@ def help_and_version():
         expect(ctl(*args), 0, ["usage: coronerctl COMMAND", "attach NODE", "--query"])
     for args in (["help", "query"], ["query", "--help"], ["--help", "query"]):
         expect(ctl(*args), 0, ["usage: coronerctl query", "--since", "exit.source"])
+    expect(ctl("help", "fields"), 0, ["why it exited (source)", "info warning error", "those of exit.source"])
+    expect(ctl("help", "query"), 0, ["coronerctl help fields", "quote them", "#PID<0.1.2>"])
     expect(ctl("--version"), 0, "coronerctl ")
     for name in ("why", "tail", "query", "status", "attach", "detach", "help", "tree", "top", "count"):
         expect(ctl("help", name), 0, "usage: coronerctl " + name)
@@ -1046,7 +1050,9 @@ def a_kill_in_an_attached_node_is_told_by_the_daemon():
         expect(node.attach("--app", APPLICATION, "--ingest", daemon.ingest), 0,
                ["coroner is attached to " + node.name, "processes and every new one", "sends to     " + daemon.ingest])
         _, out, _ = expect(node.attach("--app", APPLICATION, "--ingest", daemon.ingest), 0,
-                           ["was attached already", "sends to     where it did before"])
+                           ["was attached already", "sends to     " + daemon.ingest])
+        _, out, _ = expect(node.attach("--app", APPLICATION, "--ingest", "/other.sock"), 0,
+                           ["was attached already", "sends to     " + daemon.ingest, "not where --ingest says"])
         check("but not yet" not in out, out)
         with tailing(daemon_with_path(daemon.query), "name=victim") as tail:
             wait_for_subscription(daemon)
@@ -1070,11 +1076,30 @@ def a_kill_in_an_attached_node_is_told_by_the_daemon():
         expect(daemon.run("query", "name=victim", "--until", "-1h"), 1)
         expect(daemon.run("query", "nonsense=1"), 64, err="there is no field 'nonsense'")
         expect(daemon.run("query", "--since", "yesterday"), 64, err="since")
-        expect(daemon.run("status"), 0, ["version", "NODE", node.name])
+        expect(daemon.run("query", "source=kil"), 64, err=["there is no exit.source 'kil'", "kill, exit_signal", "(exit.source)"])
+        expect(daemon.run("query", "severity=fatal"), 64, err="there are: info, warning, error")
+        expect(daemon.run("query", "source=kil*", "name=victim"), 0)
+        expect(daemon.run("query", "kind=gap"), 1)
+        expect(daemon.run("why", "#PID" + pid), 0, "was killed by ")
+        expect(daemon.run("status"), 0, ["coronerd  ", "NODE", node.name + "  connected  "])
+        the_state_of_the_node_is_told(daemon, node)
+        expect(daemon.run("query", "kind=gap"), 0, "paused by coroner:pause/0")
         status = json.loads(expect(daemon.run("status", "--json"), 0)[1])
         (entry,) = status["nodes"]
         check(entry["made"] == entry["stored"] + entry["lost"] + entry["pending"] and entry["connected"], entry)
         expect(node.detach(), 0, "detached")
+
+
+def the_state_of_the_node_is_told(daemon, node):
+    """The node tells it with its counters, once a second at most."""
+    for call, wanted in (("coroner:scope(#{exclude => [some_name]})", "connected, scoped"), ("coroner:pause()", "paused, scoped"),
+                         ("coroner:scope(all)", "paused "), ("coroner:resume()", "connected ")):
+        check(node.eval(call) == "ok", call)
+        for _ in range(10000):
+            _, out, _ = expect(daemon.run("status"), 0)
+            if wanted in out:
+                break
+        check(wanted in out, out)
 
 
 def daemon_with_path(path):
@@ -1111,6 +1136,41 @@ def detaching_leaves_the_node_as_it_was():
         expect(node.attach("--app", APPLICATION, "--ingest", missing), 0, "but not yet  %s: No such file" % missing)
         expect(node.attach("--app", APPLICATION, "--ingest", "/" + "x" * 120), 64, err="longer than 107 bytes")
         expect(node.detach(), 0, "nothing of it is left")
+
+
+@real
+def a_coroner_that_the_node_started_is_left_alone():
+    """Attach and detach say whose it is, and only --force stops it."""
+    starts = {"application": "application:set_env(coroner, ingest, \"%s\"), application:start(coroner)",
+              "start": "coroner:start(#{ingest => \"%s\"})"}
+    words = {"application": "as an application of its release", "start": "coroner:start"}
+    for owner, start in starts.items():
+        with RealDaemon() as daemon, Node(flags=("-kernel", "logger_level", "critical", "-pa", os.path.join(APPLICATION, "ebin"))) as node:
+            expect(node.detach(), 1, err="coroner is not attached to " + node.name)
+            started = node.eval(start % daemon.ingest)
+            check(started == "ok", started)
+            _, out, _ = expect(node.attach("--app", APPLICATION, "--ingest", "/other.sock"), 0,
+                               ["nothing was attached: coroner runs already", words[owner], "sends to     " + daemon.ingest,
+                                "not where --ingest says"])
+            check("attached already" not in out, out)
+            _, out, _ = expect(node.attach("--app", APPLICATION, "--json"), 0)
+            told = json.loads(out)
+            check((told["already"], told["owner"], told["ingest"]) == (True, owner, daemon.ingest), told)
+            for _ in range(2):
+                expect(node.detach(), 1, err=["coroner is not attached to " + node.name, words[owner], "detach --force " + node.name])
+                check(node.eval("maps:get(armed, coroner:status())") == "true")
+            expect(node.detach("--force"), 0, "coroner is stopped in " + node.name)
+            check(node.eval("{coroner:is_started(), coroner:status(), erlang:module_loaded(coroner)}") ==
+                  "{false,#{armed => false},true}")
+            expect(node.detach("--force"), 1, err="coroner is not attached to " + node.name)
+
+
+@real
+def detach_takes_force_for_what_was_attached_too():
+    with RealDaemon() as daemon, Node() as node:
+        expect(node.attach("--app", APPLICATION, "--ingest", daemon.ingest), 0, "coroner is attached")
+        expect(node.detach("--force"), 0, "nothing of it is left")
+        check(node.eval("erlang:module_loaded(coroner)") == "false")
 
 
 @real
@@ -1226,7 +1286,9 @@ class FakeNode:
 def a_fake_node_is_a_node():
     def script(node):
         node.frame()
-        node.reply(b"w\5false")
+        node.reply(b"w\x09undefined")  # coroner_server is nobody,
+        node.frame()
+        node.reply(b"w\5false")  # and the module is not loaded
         node.frame()
 
     with FakeNode(script) as node:
@@ -1304,9 +1366,11 @@ def ticks_and_messages_for_others_are_passed_over():
         node.raw(struct.pack(">I", len(link)) + link)
         node.reply(b"j", rex=b"h\2w\5other")
         node.reply(b"", rex=b"j")
-        answer = b"p\x83h\3a\2w\0Xw\1n\0\0\0\1\0\0\0\0\0\0\0\1\x83h\2w\3rexw\1x"
+        answer = b"p\x83h\3a\2w\0Xw\1n\0\0\0\1\0\0\0\0\0\0\0\1\x83h\2w\3rexw\x09undefined"
         for byte in struct.pack(">I", len(answer)) + answer:
             node.raw(bytes([byte]))
+        node.frame()
+        node.reply(b"w\5false")
         node.frame()
 
     with FakeNode(script) as node:

@@ -889,8 +889,14 @@ def test_help_is_true(s):
             line = client.line()
             check("error" not in line or line["error"]["code"] == "not_found", name, line)
     for field in answer["fields"]:
-        value = ["x", 1, True] if field not in ("time", "gap.from", "gap.to") else ["now"]
+        value = [answer["values"].get(field, ["x"])[0], 1, True] if field not in ("time", "gap.from", "gap.to") else ["now"]
         equal(daemon.ask({"op": "count", "by": [field], "where": {field: value}})[-1]["done"], True, field)
+    # A closed list is closed, for every value of it and for every field that has one.
+    for field, values in answer["values"].items():
+        check(field in answer["fields"] + answer["lists"] and len(values) > 2, field)
+        equal(daemon.ask({"op": "query", "where": {field: values}})[-1]["done"], True, field)
+        error = daemon.ask({"op": "query", "where": {field: values + ["no_such"]}})[-1]["error"]
+        check(error["code"] == "bad_request" and error["field"] == field and values[-1] in error["message"], error)
     status = daemon.status()
     equal((status["store"]["stored"], status["store"]["incarnations"], status["ingest"]["nodes_connected"]), (70, 2, 2))
     daemon.stop()

@@ -206,6 +206,49 @@ def files_below(folder):
                   for path, _, names in os.walk(folder) for name in names)
 
 
+def check_links(folder):
+    """Each relative link of the installed pages leads to what is installed, and each anchor to a heading."""
+    def anchors(page):
+        headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+        return {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+    pages = [name for name in os.listdir(folder) if name.endswith(".md")]
+    checked = 0
+    for name in pages:
+        with open(os.path.join(folder, name)) as file:
+            text = file.read()
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            if "://" in link:
+                continue
+            path, _, anchor = link.partition("#")
+            target = os.path.join(folder, path) if path else os.path.join(folder, name)
+            check(os.path.isfile(target), "%s links to %s, which is not installed" % (name, link))
+            if anchor:
+                with open(target) as file:
+                    check(anchor in anchors(file.read()), "%s links to %s, which has no such heading" % (name, link))
+            checked += 1
+    check(len(pages) > 5 and checked > 10, pages, checked)
+
+
+@test
+def test_install_says_what_to_do_next(s):
+    """Where it is installed to be used; each file that is named is there."""
+    prefix = s.path("prefix")
+    out = run("make", "--no-print-directory", "-C", ROOT, "install", "DESTDIR=", "PREFIX=" + prefix)[0]
+    for part in ("systemctl enable --now " + prefix + "/lib/systemd/system/coronerd.service", "usermod -aG coroner USER",
+                 prefix + "/bin/coronerctl attach NAME@HOST", "systemd-sysusers "):
+        check(part in out, part, out)
+    named = re.findall(re.escape(prefix) + r"/[^\s;]+", out)
+    check(len(named) >= 6, out)
+    for path in named:
+        check(os.path.isfile(path), path)
+    make("uninstall", "DESTDIR=", "PREFIX=" + prefix)
+    equal(files_below(prefix), [])
+    out = run("make", "--no-print-directory", "-C", ROOT, "install", "DESTDIR=" + s.path("stage"), "PREFIX=/usr")[0]
+    check("systemctl" not in out, out)
+    make("uninstall", "DESTDIR=" + s.path("stage"), "PREFIX=/usr")
+
+
 @test
 def test_install_and_uninstall(s):
     root, prefix = s.path("root"), "/opt/coroner"
@@ -218,6 +261,7 @@ def test_install_and_uninstall(s):
         check("opt/coroner/" + name in files, name, files)
     check(not any(name.startswith("etc") for name in files), "it writes over the operator's settings", files)
     installed = root + prefix
+    check_links(installed + "/share/doc/coroner")
     check(run(installed + "/sbin/coronerd", "--version")[0].startswith("coronerd "))
     check(run(installed + "/bin/coronerctl", "--version")[0].startswith("coronerctl "))
     run(installed + "/sbin/coronerd", "--check", "-c", installed + "/share/doc/coroner/examples/coronerd.conf")
@@ -281,6 +325,7 @@ def test_debian_package(s):
     unpacked = s.path("unpacked")
     run("dpkg-deb", "-x", package, unpacked)
     check(run(unpacked + "/usr/sbin/coronerd", "--version")[0].startswith("coronerd "))
+    check_links(unpacked + "/usr/share/doc/coroner")
     depends = run("dpkg-deb", "-f", package, "Depends")[0]
     for library in ("libconfuse2", "libuv1", "libsqlite3-0", "libsystemd0", "adduser"):
         check(library in depends, depends)

@@ -6,7 +6,7 @@
 -import(testlib, [get/2, end_of/2, why/1, text/1]).
 
 -export([start_child/1, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, start/2, stop/1, kill_from/1,
-         exit_other/2, link_to/2, spawn_there/0]).
+         exit_other/2, link_to/2, spawn_there/0, connections/0]).
 
 %% A record's fields against what is expected of them.
 -define(FIELDS(Record, Wanted), ?assertEqual(Wanted, maps:map(fun(Path, _) -> field(Path, Record) end, Wanted))).
@@ -451,8 +451,9 @@ remote_test_() ->
                                   {"a linked process of another node", fun remote_link/1},
                                   {"a worker of erpc kills here", fun erpc_kill/1},
                                   {"a lost connection", fun noconnection/1},
-                                  {"spawn_link on a node that is not there", fun crasher/1},
-                                  {"one that died outside the scope, beside many links", fun unseen_among_many/1}]]
+                                   {"the connection of a node that leaves", fun connection/1},
+                                   {"spawn_link on a node that is not there", fun crasher/1},
+                                   {"one that died outside the scope, beside many links", fun unseen_among_many/1}]]
      end}.
 
 start_nodes() ->
@@ -528,6 +529,23 @@ noconnection({{Peer, _}, {_, Node}, _} = Nodes) ->
                       "origin.node" => atom_to_binary(Node), "severity" => <<"warning">>}),
     true = peer:call(Peer, net_kernel, connect_node, [Node]).
 
+%% Whoever made the connection: its process ends with a reason that is none of those that are no failure, and is none.
+connection({{Peer, Armed}, {Other, Node}, _}) ->
+    [begin
+         true = peer:call(Connecting, net_kernel, connect_node, [To]),
+         [Pid] = peer:call(Peer, ?MODULE, connections, []),
+         true = peer:call(Other, erlang, disconnect_node, [Armed]),
+         Record = peer:call(Peer, erlang, apply, [fun() -> testlib:ended(Pid), why(Pid) end, []]),
+         ?FIELDS(Record, #{"severity" => <<"warning">>, "exit.source" => <<"self_exit">>}),
+         ?assert(lists:member(get("exit.reason", Record), [<<"connection_closed">>, <<"tcp_closed">>])),
+         ?assertMatch(<<"dist_util:", _/binary>>, get("origin.by_call", Record))
+     end || {Connecting, To} <- [{Peer, Node}, {Other, Armed}]],
+    true = peer:call(Peer, net_kernel, connect_node, [Node]).
+
+connections() ->
+    [Pid || Pid <- processes(), {initial_call, {_, Function, _}} <- [process_info(Pid, initial_call)],
+            lists:member(Function, [do_setup, do_accept])].
+
 crasher({{Peer, _}, _, _}) ->
     Record = peer:call(Peer, erlang, apply,
                        [fun() ->
@@ -564,6 +582,64 @@ unseen_among_many({{Peer, _}, {_, Node}, _}) ->
 tell(Pid, Message) ->
     Pid ! Message,
     receive {Pid, done} -> ok end.
+
+%% --- a shell ----------------------------------------------------------------------------------------------
+
+%% What OTP ends when somebody types at a shell and leaves it is no failure; what he makes fail there is one.
+shell_test_() ->
+    testlib:armed([{"a shell's helpers", fun shell/0},
+                   {"the same reason elsewhere", fun elsewhere/0}]).
+
+shell() ->
+    Self = self(),
+    {Shell, Monitor} = spawn_monitor(fun() -> group_leader(Self, self()), exit({shell, shell:start()}) end),
+    receive {'DOWN', Monitor, process, Shell, {shell, Server}} -> ok end,
+    type(Server, monitor(process, Server), ["1 + 1.", "exit(self(), kill)."]),
+    {ok, Records} = coroner:recent(100),
+    Told = [{get("severity", Record), get("exit.source", Record), get("exit.reason", Record)}
+            || Record <- lists:reverse(Records), is_of_shell(Record)],
+    ?assertMatch([{<<"info">>, <<"self_exit">>, <<"{ok,", _/binary>>}, {<<"info">>, <<"self_exit">>, <<"{ok,", _/binary>>},
+                  {<<"error">>, <<"self_exit">>, <<"killed">>}, {<<"info">>, <<"self_exit">>, <<"{error,terminated}">>},
+                  {<<"info">>, <<"kill">>, <<"killed">>}], Told).
+
+is_of_shell(#{origin := #{by_call := Call}}) ->
+    [Module, _] = string:split(Call, ":"),
+    lists:member(Module, [<<"shell">>, <<"erl_eval">>]);
+is_of_shell(_) ->
+    false.
+
+%% Is the terminal: gives the shell these lines, then no more.
+type(Server, Monitor, Lines) ->
+    receive
+        {io_request, From, ReplyAs, {get_until, _, _, erl_scan, tokens, _}} ->
+            case Lines of
+                [] ->
+                    From ! {io_reply, ReplyAs, {error, terminated}},
+                    type(Server, Monitor, []);
+                [Line | Rest] ->
+                    {ok, Tokens, _} = erl_scan:string(Line),
+                    From ! {io_reply, ReplyAs, {ok, Tokens, 1}},
+                    type(Server, Monitor, Rest)
+            end;
+        {io_request, From, ReplyAs, getopts} ->
+            From ! {io_reply, ReplyAs, [{encoding, unicode}]},
+            type(Server, Monitor, Lines);
+        {io_request, From, ReplyAs, Request} when element(1, Request) =:= put_chars; element(1, Request) =:= requests ->
+            From ! {io_reply, ReplyAs, ok},
+            type(Server, Monitor, Lines);
+        {io_request, From, ReplyAs, _} ->
+            From ! {io_reply, ReplyAs, {error, enotsup}},
+            type(Server, Monitor, Lines);
+        {'DOWN', Monitor, process, Server, _} ->
+            ok
+    end.
+
+elsewhere() ->
+    [begin
+         Record = end_of(spawn(fun() -> receive go -> exit(Reason) end end), fun(Pid) -> Pid ! go end),
+         ?FIELDS(Record, #{"severity" => <<"error">>, "exit.source" => <<"self_exit">>})
+     end || Reason <- [connection_closed, tcp_closed, {ok, [{op, {1, 2}, '+', {integer, {1, 1}, 1}, {integer, {1, 3}, 1}}]},
+                       {error, terminated}]].
 
 %% --- the node ---------------------------------------------------------------------------------------------
 

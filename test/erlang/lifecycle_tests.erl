@@ -28,6 +28,7 @@ lifecycle_test_() ->
      {"started and stopped by fifty at once", {timeout, 300, fun races/0}},
      {"a start waits for another's", {timeout, 300, fun concurrent_starts/0}},
      {"starting is idempotent", fun idempotent/0},
+     {"other options than those in force are named", fun other_options/0},
      {"bad options are named", fun bad_options/0},
      {"as an application", fun application/0},
      {"the application's environment stays as it was", fun environment/0}].
@@ -511,7 +512,7 @@ idempotent() ->
                   #{incarnation := Incarnation} = coroner:status(),
                   Server = whereis(coroner_server),
                   ok = coroner:start(),
-                  ok = coroner:start(#{ingest => none, memory => 100_000}),
+                  ok = coroner:start(#{ingest => none, reason_detail => full, scope => all}),
                   ?assertMatch(#{incarnation := Incarnation}, coroner:status()),
                   ?assertEqual(Server, whereis(coroner_server)),
                   ?assert(coroner:is_started()),
@@ -521,6 +522,32 @@ idempotent() ->
                   start(),
                   #{incarnation := Next} = coroner:status(),
                   ?assertNotEqual(Incarnation, Next)
+          end).
+
+%% Options that do not take effect are not answered with ok; what is in force is told, and stays.
+other_options() ->
+    clean(fun() ->
+                  ok = coroner:start(#{ingest => "/no/such.sock", memory => 100_000, record => [kill, link]}),
+                  #{incarnation := Incarnation, options := InForce} = coroner:status(),
+                  ?assertEqual(#{ingest => "/no/such.sock", memory => 100_000, record => [kill, link], reason_detail => full,
+                                 scope => all}, InForce),
+                  %% The same, said otherwise.
+                  _ = [?assertEqual(ok, coroner:start(Same))
+                       || Same <- [#{}, #{ingest => <<"/no/such.sock">>}, #{record => [link, kill, link]}, #{memory => 100_000},
+                                   #{reason_detail => full}, #{scope => all}]],
+                  _ = [?assertEqual({error, {already_started, maps:with(Differing, InForce)}}, coroner:start(Other))
+                       || {Other, Differing} <- [{#{ingest => none}, [ingest]}, {#{record => default}, [record]},
+                                                 {#{memory => 200_000, reason_detail => class, record => [kill, link]},
+                                                  [memory, reason_detail]},
+                                                 {#{scope => #{exclude => [a_name]}}, [scope]}]],
+                  ?assertMatch(#{incarnation := Incarnation, options := InForce}, coroner:status()),
+                  %% The scope can be changed while it runs; then that is what is in force.
+                  ok = coroner:scope(#{exclude => [a_name]}),
+                  ok = coroner:start(#{scope => #{exclude => [a_name]}}),
+                  ?assertEqual({error, {already_started, #{scope => #{exclude => [a_name]}}}}, coroner:start(#{scope => all})),
+                  ok = coroner:stop(),
+                  ok = coroner:start(#{ingest => none}),
+                  ?assertMatch(#{options := #{ingest := none, memory := 33_554_432, scope := all}}, coroner:status())
           end).
 
 bad_options() ->

@@ -5,13 +5,14 @@
 
 -import(testlib, [get/2, end_of/2, why/1, text/1]).
 
--export([init/1, handle_call/3, handle_cast/2, loop/0]).
+-export([log/2, init/1, handle_call/3, handle_cast/2, loop/0]).
 
 -define(A, scope_app_a).
 -define(B, scope_app_b).
 
 scope_test_() ->
     [{"options", fun options/0},
+     {"what the node does not have is told", fun unknown/0},
      {"an application: who is traced", in(apps(), fun who_is_traced/0)},
      {"an application: killed from outside", in(apps(), fun killed/0)},
      {"an application: an exit signal from outside", in(apps(), fun signalled/0)},
@@ -113,6 +114,46 @@ options() ->
         application:unset_env(coroner, scope),
         ok = coroner:stop()
     end.
+
+%% A slip of the pen is said once, in the log, and stands in the status for as long as it holds.
+unknown() ->
+    ok = scope_app:start(?A),
+    ok = logger:set_module_level(coroner_server, all), % the suites' node logs nothing else
+    ok = logger:add_handler(?MODULE, ?MODULE, #{config => self()}),
+    try
+        ok = coroner:start(#{ingest => none, scope => #{applications => [?A, stdlib, scope_app_typo]}}),
+        ?assertEqual([["[scope_app_typo]"]], logged()),
+        ?assertMatch(#{scope_unknown := [scope_app_typo]}, coroner:status()),
+        ok = coroner:scope(#{exclude => [no_such_name, self(), {module, no_such_module}, {module, lists}, {application, kernel},
+                                         {application, eunit}, {application, no_such_application}]}),
+        Wanted = [{module, no_such_module}, {application, no_such_application}],
+        ?assertEqual([[lists:flatten(io_lib:format("~0tp", [Wanted]))]], logged()),
+        ?assertMatch(#{scope_unknown := Wanted}, coroner:status()),
+        {ok, Same} = coroner:scope(),
+        ok = coroner:scope(Same),
+        {ok, no_such_module, Beam} = compile:forms([{attribute, 1, module, no_such_module}]),
+        {module, no_such_module} = code:load_binary(no_such_module, "", Beam),
+        ?assertMatch(#{scope_unknown := [{application, no_such_application}]}, coroner:status()),
+        ok = coroner:scope(#{applications => [?A]}),
+        ?assertMatch(#{scope_unknown := []}, coroner:status()),
+        ok = coroner:scope(all),
+        ?assertMatch(#{scope_unknown := []}, coroner:status()),
+        ?assertEqual([], logged())
+    after
+        logger:remove_handler(?MODULE),
+        logger:unset_module_level(coroner_server),
+        code:delete(no_such_module),
+        code:purge(no_such_module),
+        ok = coroner:stop(),
+        scope_app:stop(?A)
+    end.
+
+log(#{level := warning, msg := {"coroner: the scope names " ++ _, Arguments}}, #{config := Test}) ->
+    Test ! {logged, [lists:flatten(io_lib:format("~0tp", [Argument])) || Argument <- Arguments]}.
+
+%% The handler is called by who logs, and that was done before the answer came.
+logged() ->
+    receive {logged, Arguments} -> [Arguments | logged()] after 0 -> [] end.
 
 %% --- some applications ------------------------------------------------------------------------------------
 

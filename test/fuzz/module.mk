@@ -30,7 +30,7 @@ FUZZ_DAEMON_CFLAGS := $(BASE_CFLAGS) -iquote daemon -O1 -g -fno-omit-frame-point
 	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 FUZZ_SETTINGS := buffer http_address log log_output memory settings settings_keys settings_text settings_value utf8
 FUZZ_FRAME := buffer frame hello item log log_output memory record shape shrink timestamp transcode utf8
-FUZZ_REQUEST := buffer cursor filter groups log log_output memory op_count op_records op_subscribe op_tree reply scan \
+FUZZ_REQUEST := buffer cursor filter filter_fields groups log log_output memory op_count op_records op_subscribe op_tree reply scan \
 	timestamp utf8
 
 $(OBJ)/fuzz-daemon/%.o: daemon/%.c test/fuzz/module.mk

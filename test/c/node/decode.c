@@ -29,7 +29,20 @@ cbor_item_t *decode_at(const cbor_item_t *map, unsigned key)
     assert_true(cbor_isa_map(map));
     pairs = cbor_map_handle(map);
     for (size_t i = 0; i < cbor_map_size(map); i++)
-        if (decode_uint(pairs[i].key) == key)
+        if (cbor_isa_uint(pairs[i].key) && cbor_get_int(pairs[i].key) == key)
+            return pairs[i].value;
+    return NULL;
+}
+
+cbor_item_t *decode_text_at(const cbor_item_t *map, const char *key)
+{
+    struct cbor_pair *pairs;
+
+    assert_non_null(map);
+    assert_true(cbor_isa_map(map));
+    pairs = cbor_map_handle(map);
+    for (size_t i = 0; i < cbor_map_size(map); i++)
+        if (decode_is(pairs[i].key, key))
             return pairs[i].value;
     return NULL;
 }

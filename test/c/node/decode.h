@@ -16,6 +16,9 @@ cbor_item_t *decode(const uint8_t *bytes, size_t length);
  * not there. */
 cbor_item_t *decode_at(const cbor_item_t *map, unsigned key);
 
+/** decode_text_at(map, key): the same for a key that is a text. */
+cbor_item_t *decode_text_at(const cbor_item_t *map, const char *key);
+
 /** decode_uint(item): an unsigned integer; fails the test when it is none. */
 uint64_t decode_uint(const cbor_item_t *item);
 

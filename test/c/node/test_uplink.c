@@ -244,6 +244,7 @@ struct peer {
     uint64_t lost_before; /* the sum of it */
     unsigned told;        /* COUNTERS frames that came, and the last of them: */
     uint64_t made, normal, unrecorded, lost;
+    unsigned standing; /* bits of uplink_standing */
 };
 
 /* What uplink_notify was asked for. */
@@ -550,12 +551,15 @@ static bool take_counters(struct peer *peer, const cbor_item_t *frame)
     if (type_of(frame) != WIRE_COUNTERS)
         return false;
     map = item_of(frame, 2);
-    assert_int_equal(cbor_map_size(map), 3);
+    assert_int_equal(cbor_map_size(map), 6);
     peer->told++;
     peer->made = decode_uint(item_of(frame, 1));
     peer->normal = decode_uint(decode_at(map, WIRE_KEY_normal));
     peer->unrecorded = decode_uint(decode_at(map, WIRE_KEY_unrecorded));
     peer->lost = decode_uint(decode_at(map, WIRE_KEY_lost));
+    peer->standing = (unsigned)(decode_uint(decode_text_at(map, "paused")) * UPLINK_PAUSED +
+                                decode_uint(decode_text_at(map, "disarmed")) * UPLINK_DISARMED +
+                                decode_uint(decode_text_at(map, "scoped")) * UPLINK_SCOPED);
     return true;
 }
 
@@ -945,6 +949,38 @@ static void counters_are_told_when_they_change_once_a_second(void **state)
     assert_int_equal(peer.unrecorded, 6);
     assert_int_equal(peer.made, 2);
     assert_int_equal(peer.lost, 0);
+}
+
+/* What is not traced is told without a record being made, and to a daemon that comes later. */
+static void how_the_tracing_stands_is_told(void **state)
+{
+    struct fixture *fixture = *state;
+    struct peer peer;
+
+    open_daemon(fixture);
+    start(fixture);
+    peer = greet(fixture, 0, 1, 0);
+    assert_int_equal(idle(), -1);
+    assert_quiet(&peer);
+    assert_int_equal(peer.standing, 0);
+    advance(1000);
+    uplink_standing(fixture->uplink, UPLINK_PAUSED | UPLINK_SCOPED);
+    (void)idle();
+    assert_quiet(&peer);
+    assert_int_equal(peer.told, 2);
+    assert_int_equal(peer.standing, UPLINK_PAUSED | UPLINK_SCOPED);
+    advance(1000);
+    uplink_standing(fixture->uplink, UPLINK_PAUSED | UPLINK_SCOPED); /* nothing new */
+    (void)idle();
+    assert_quiet(&peer);
+    assert_int_equal(peer.told, 2);
+    advance(1000);
+    uplink_standing(fixture->uplink, UPLINK_DISARMED);
+    (void)idle();
+    assert_quiet(&peer);
+    assert_int_equal(peer.standing, UPLINK_DISARMED);
+    uplink_stop(fixture->uplink, 0);
+    read_bye(&peer, 0);
 }
 
 /* Records that come a moment after others wait for it to be over, and wake nobody. Nor does one that could not be sent. */
@@ -2106,6 +2142,7 @@ int main(void)
         UPLINK_TEST(acknowledgements_are_cumulative),
         UPLINK_TEST(an_acknowledgement_may_come_byte_by_byte_or_with_others),
         UPLINK_TEST(counters_are_told_when_they_change_once_a_second),
+        UPLINK_TEST(how_the_tracing_stands_is_told),
         UPLINK_TEST(those_that_follow_soon_wake_nobody),
         UPLINK_TEST(what_was_under_way_is_sent_again),
         UPLINK_TEST(the_pause_before_connecting_again_doubles_up_to_a_second),
