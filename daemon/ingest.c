@@ -1,11 +1,13 @@
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <unistd.h>
 
+#include "acceptor.h"
 #include "access.h"
 #include "frame.h"
 #include "hello.h"
@@ -24,8 +26,8 @@
 /* Read and not yet committed: above the first number reading stops, below the second it goes on. */
 #define PENDING_HIGH ((size_t)4 << 20)
 #define PENDING_LOW ((size_t)1 << 20)
-#define TOTAL_HIGH ((size_t)24 << 20)
-#define TOTAL_LOW ((size_t)12 << 20)
+#define TOTAL_HIGH ((size_t)12 << 20)
+#define TOTAL_LOW ((size_t)6 << 20)
 
 struct connection {
     uv_pipe_t pipe;
@@ -57,8 +59,8 @@ struct connection {
 };
 
 struct ingest {
-    uv_pipe_t server;
-    uv_timer_t timer; /* looks for connections that never say HELLO */
+    struct acceptor *acceptor; /* NULL: nobody more is taken */
+    uv_timer_t timer;          /* runs while there is a connection that has not said HELLO */
     struct endpoint *endpoint;
     struct access *access;
     struct writer *writer;
@@ -307,6 +309,8 @@ static void take_record(struct connection *connection, struct record *record)
     change = memory_zeroed(sizeof(*change));
     change->type = CHANGE_RECORD;
     change->record = record;
+    change->hello = connection->hello;
+    store_hash(change);
     submit(connection, change);
 }
 
@@ -529,30 +533,39 @@ static void on_timer(uv_timer_t *timer)
     struct ingest *ingest = timer->data;
     uint64_t now = uv_now(timer->loop);
     struct connection *connection, *next;
+    bool needed = false;
 
     for (connection = ingest->connections; connection != NULL; connection = next) {
         next = connection->next;
-        if (connection->hello == NULL && !connection->closing &&
-            now - connection->accepted_ms > HELLO_SECONDS * 1000)
+        if (connection->hello != NULL || connection->closing)
+            continue;
+        if (now - connection->accepted_ms > HELLO_SECONDS * 1000)
             refuse(connection, "no HELLO within %d seconds", HELLO_SECONDS);
+        else
+            needed = true;
     }
+    if (!needed)
+        uv_timer_stop(timer);
 }
 
-static void on_connection(uv_stream_t *server, int status)
+/* Somebody is there who has not said who it is. */
+static void run_timer(struct ingest *ingest)
 {
-    struct ingest *ingest = server->data;
+    if (!ingest->closing && !uv_is_active((uv_handle_t *)&ingest->timer))
+        uv_timer_start(&ingest->timer, on_timer, 1000, 1000);
+}
+
+static void on_accept(void *cookie, int fd)
+{
+    struct ingest *ingest = cookie;
+    uv_loop_t *loop = ingest->timer.loop;
     struct connection *connection;
     char why[ACCESS_WHY_SIZE];
-    uv_os_fd_t fd;
 
-    if (status != 0) {
-        log_warning("cannot accept a node: %s", uv_strerror(status));
-        return;
-    }
     connection = memory_zeroed(sizeof(*connection));
     connection->ingest = ingest;
-    connection->accepted_ms = uv_now(server->loop);
-    uv_pipe_init(server->loop, &connection->pipe, 0);
+    connection->accepted_ms = uv_now(loop);
+    uv_pipe_init(loop, &connection->pipe, 0);
     connection->pipe.data = connection;
     connection->next = ingest->connections;
     if (connection->next != NULL)
@@ -560,11 +573,8 @@ static void on_connection(uv_stream_t *server, int status)
     ingest->connections = connection;
     ingest->connection_count++;
 
-    if (uv_accept(server, (uv_stream_t *)&connection->pipe) != 0) {
-        close_connection(connection);
-        return;
-    }
-    if (uv_fileno((uv_handle_t *)&connection->pipe, &fd) != 0) {
+    if (uv_pipe_open(&connection->pipe, fd) != 0) {
+        close(fd);
         close_connection(connection);
         return;
     }
@@ -574,45 +584,44 @@ static void on_connection(uv_stream_t *server, int status)
     }
     if (uv_read_start((uv_stream_t *)&connection->pipe, on_allocate, on_read) != 0)
         close_connection(connection);
+    run_timer(ingest);
 }
 
 struct ingest *ingest_new(uv_loop_t *loop, struct endpoint *endpoint, struct access *access,
                           struct writer *writer, char why[ENDPOINT_WHY_SIZE])
 {
     struct ingest *ingest = memory_zeroed(sizeof(*ingest));
-    int result;
 
-    uv_pipe_init(loop, &ingest->server, 0);
     uv_timer_init(loop, &ingest->timer);
     ingest->open_handles = 2;
-    ingest->server.data = ingest;
     ingest->timer.data = ingest;
     ingest->writer = writer;
     ingest->access = access;
     ingest->numbers = ingest_numbers_new();
     ingest->endpoint = endpoint;
-    result = uv_pipe_open(&ingest->server, endpoint->fd);
-    if (result == 0) {
-        endpoint->fd = -1;
-        result = uv_listen((uv_stream_t *)&ingest->server, BACKLOG, on_connection);
-    }
-    if (result != 0) {
-        snprintf(why, ENDPOINT_WHY_SIZE, "%s: cannot listen: %s", endpoint->path,
-                 uv_strerror(result));
+    ingest->acceptor = acceptor_new(loop, endpoint->fd, BACKLOG, "a node", on_accept, ingest);
+    if (ingest->acceptor == NULL) {
+        snprintf(why, ENDPOINT_WHY_SIZE, "%s: cannot listen: %s", endpoint->path, strerror(errno));
+        ingest->open_handles = 1;
         ingest_close(ingest);
         return NULL;
     }
-    uv_timer_start(&ingest->timer, on_timer, 1000, 1000);
+    endpoint->fd = -1;
     writer_on_commit(writer, on_commit, ingest);
     return ingest;
 }
 
-static void on_handle_closed(uv_handle_t *handle)
+static void on_part_closed(void *cookie)
 {
-    struct ingest *ingest = handle->data;
+    struct ingest *ingest = cookie;
 
     ingest->open_handles--;
     free_if_last(ingest);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    on_part_closed(handle->data);
 }
 
 void ingest_quiet(struct ingest *ingest)
@@ -620,7 +629,9 @@ void ingest_quiet(struct ingest *ingest)
     if (ingest->quiet)
         return;
     ingest->quiet = true;
-    uv_close((uv_handle_t *)&ingest->server, on_handle_closed);
+    if (ingest->acceptor != NULL)
+        acceptor_close(ingest->acceptor, on_part_closed, ingest);
+    ingest->acceptor = NULL;
     for (struct connection *c = ingest->connections; c != NULL; c = c->next)
         update_pause(c);
 }

@@ -14,8 +14,8 @@
 #define LIMIT_DEFAULT 100
 #define LIMIT_MAX 10000
 #define OTHERS_MAX 16
-#define OTHERS_SEEN_MAX 1024
-#define OTHERS_MS 90 /* less than a turn may take before it has to go to the back */
+#define OTHERS_ROWS_MAX 256 /* of the exits that have it; each costs a few microseconds */
+#define OTHERS_MS 90        /* less than a turn may take before it has to go to the back */
 
 /* The state of any of these commands. */
 struct lookup {
@@ -557,49 +557,46 @@ struct other {
 };
 
 struct others {
-    struct other list[OTHERS_SEEN_MAX];
+    struct other list[OTHERS_ROWS_MAX];
     size_t count;
+    size_t looked_at; /* rows */
 };
 
-static void note_other(struct others *others, sqlite3_stmt *statement)
+/* Rows come newest first, so the first one of an incarnation is its newest. */
+static void note_other(struct others *others, const char *incarnation, const char *node,
+                       int64_t row, int64_t seq)
 {
-    const char *incarnation = (const char *)sqlite3_column_text(statement, 0);
-    const char *node = (const char *)sqlite3_column_text(statement, 1);
-    int64_t row = sqlite3_column_int64(statement, 3);
     struct other *other = NULL;
 
-    if (incarnation == NULL || node == NULL)
-        return;
     for (size_t i = 0; i < others->count && other == NULL; i++) {
         if (strcmp(others->list[i].incarnation, incarnation) == 0)
             other = &others->list[i];
     }
     if (other == NULL) {
-        if (others->count == OTHERS_SEEN_MAX)
-            return;
         other = &others->list[others->count++];
         snprintf(other->incarnation, sizeof(other->incarnation), "%s", incarnation);
     }
-    other->count += sqlite3_column_int64(statement, 2);
+    other->count++;
     if (row > other->row) {
         free(other->node);
         other->node = memory_string(node);
         other->row = row;
-        other->seq = sqlite3_column_int64(statement, 4);
+        other->seq = seq;
     }
 }
 
-/* Collect the incarnations of which `field` is the subject, but not `unless`, which may be NULL. */
+/*
+ * Collect the incarnations of which `field` is the subject. Unless `unless` is, too: then they are
+ * noted already. Return 0, 1 if there are too many rows to look at, -1 on error.
+ */
 static int note_others(struct store_reader *reader, const struct records_subject *subject,
-                       const char *incarnation, const char *field, const char *unless,
+                       const char *incarnation, const char *field, bool unless_named,
                        struct others *others)
 {
     struct filter filter;
-    /* SQLite takes `seq` and `node` from the row that has the max. */
     struct scan_question question = {.filter = &filter,
-                                     .columns = "incarnation, node, count(*), max(row), seq",
-                                     .grouping = " GROUP BY incarnation",
-                                     .order = SCAN_ANY,
+                                     .columns = "incarnation, node, seq, name",
+                                     .order = SCAN_DESCENDING,
                                      .first = 1,
                                      .last = INT64_MAX};
     struct scan *scan;
@@ -607,14 +604,19 @@ static int note_others(struct store_reader *reader, const struct records_subject
 
     filter_init(&filter);
     filter_add(&filter, field, FILTER_EQUAL, subject->text);
-    filter_add(&filter, "node.incarnation", FILTER_NOT_EQUAL, incarnation);
-    if (unless != NULL)
-        filter_add(&filter, unless, FILTER_NOT_EQUAL, subject->text);
-    if (subject->node != NULL)
-        filter_add(&filter, "node.name", FILTER_EQUAL, subject->node);
     scan = scan_begin(reader, &question);
-    while ((found = scan_next(scan)) > 0)
-        note_other(others, scan_statement(scan));
+    while ((found = scan_next(scan)) > 0 && others->looked_at++ < OTHERS_ROWS_MAX) {
+        sqlite3_stmt *statement = scan_statement(scan);
+        const char *one = (const char *)sqlite3_column_text(statement, 0);
+        const char *node = (const char *)sqlite3_column_text(statement, 1);
+        const char *name = (const char *)sqlite3_column_text(statement, 3);
+
+        if (one == NULL || node == NULL || strcmp(one, incarnation) == 0 ||
+            (subject->node != NULL && strcmp(node, subject->node) != 0) ||
+            (unless_named && name != NULL && strcmp(name, subject->text) == 0))
+            continue;
+        note_other(others, one, node, scan_row(scan), sqlite3_column_int64(statement, 2));
+    }
     scan_end(scan);
     filter_clear(&filter);
     return found;
@@ -627,7 +629,8 @@ static int newest_first(const void *a, const void *b)
     return first > second ? -1 : first < second;
 }
 
-/* Which other incarnations have it, the newest first. NULL if that takes too long. */
+/* Which other incarnations have it, the newest first. NULL if too many exits are to be looked at.
+ */
 static json_t *list_others(struct store_reader *reader, const struct records_subject *subject,
                            const char *incarnation)
 {
@@ -636,11 +639,10 @@ static json_t *list_others(struct store_reader *reader, const struct records_sub
     int result;
 
     if (strcmp(subject->key, "pid") == 0)
-        result = note_others(reader, subject, incarnation, "process.pid", NULL, others);
-    else if ((result = note_others(reader, subject, incarnation, "process.name", NULL, others)) ==
+        result = note_others(reader, subject, incarnation, "process.pid", false, others);
+    else if ((result = note_others(reader, subject, incarnation, "process.name", false, others)) ==
              0)
-        result = note_others(reader, subject, incarnation, "process.initial_module", "process.name",
-                             others);
+        result = note_others(reader, subject, incarnation, "process.initial_module", true, others);
     if (result == 0) {
         list = memory_check(json_array());
         qsort(others->list, others->count, sizeof(others->list[0]), newest_first);
@@ -669,7 +671,7 @@ static enum query_step why_step(void *state, struct query_context *context)
 
     if (row < 0 || tell_one(context, row, incarnation) != 0)
         return QUERY_FAILED;
-    /* Where millions have this name, counting them takes long: the answer is worth more. */
+    /* The answer is worth more. */
     store_reader_deadline(context->reader, OTHERS_MS);
     list = list_others(context->reader, &lookup->subject, incarnation);
     if (list != NULL)
@@ -683,7 +685,7 @@ static const struct query_op why_op = {
     .summary =
         "the newest exit of this pid, or of this name (registered, or the module of the initial "
         "call); cascade tells how many died of it; others lists the other incarnations that have "
-        "it, if that can be told in a tenth of a second",
+        "it, if at most 256 exits have it",
     .keys = why_keys,
     .begin = why_begin,
     .step = why_step,

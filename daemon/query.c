@@ -1,9 +1,11 @@
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <unistd.h>
 
+#include "acceptor.h"
 #include "log.h"
 #include "memory.h"
 #include "query.h"
@@ -108,7 +110,7 @@ struct slot {
 
 struct query {
     uv_loop_t *loop;
-    uv_pipe_t server;
+    struct acceptor *acceptor;
     uv_timer_t tick; /* runs only while somebody needs it: an idle daemon sleeps */
     int open_handles;
     bool closing;
@@ -877,17 +879,12 @@ static void start_reading(struct connection *connection)
 
 /* ---- the server ---- */
 
-static void on_connection(uv_stream_t *server, int status)
+static void on_accept(void *cookie, int fd)
 {
-    struct query *query = server->data;
+    struct query *query = cookie;
     struct connection *connection;
     char why[ACCESS_WHY_SIZE];
-    uv_os_fd_t fd;
 
-    if (status != 0) {
-        log_warning("cannot accept a query client: %s", uv_strerror(status));
-        return;
-    }
     connection = memory_zeroed(sizeof(*connection));
     connection->query = query;
     uv_pipe_init(query->loop, &connection->pipe, 0);
@@ -897,8 +894,8 @@ static void on_connection(uv_stream_t *server, int status)
         connection->next->previous = connection;
     query->connections = connection;
     query->connection_count++;
-    if (uv_accept(server, (uv_stream_t *)&connection->pipe) != 0 ||
-        uv_fileno((uv_handle_t *)&connection->pipe, &fd) != 0) {
+    if (uv_pipe_open(&connection->pipe, fd) != 0) {
+        close(fd);
         close_connection(connection);
         return;
     }
@@ -1011,7 +1008,6 @@ struct query *query_new(uv_loop_t *loop, struct endpoint *endpoint, struct acces
                         char why[ENDPOINT_WHY_SIZE])
 {
     struct query *query = memory_zeroed(sizeof(*query));
-    int result;
 
     query->loop = loop;
     query->endpoint = endpoint;
@@ -1022,22 +1018,17 @@ struct query *query_new(uv_loop_t *loop, struct endpoint *endpoint, struct acces
         query->lanes[i].last = &query->lanes[i].first;
     histogram_init(&query->answer_seconds, histogram_seconds,
                    sizeof(histogram_seconds) / sizeof(histogram_seconds[0]));
-    uv_pipe_init(loop, &query->server, 0);
     uv_timer_init(loop, &query->tick);
     query->open_handles = 2;
-    query->server.data = query;
     query->tick.data = query;
-    result = uv_pipe_open(&query->server, endpoint->fd);
-    if (result == 0) {
-        endpoint->fd = -1;
-        result = uv_listen((uv_stream_t *)&query->server, BACKLOG, on_connection);
-    }
-    if (result != 0) {
-        snprintf(why, ENDPOINT_WHY_SIZE, "%s: cannot listen: %s", endpoint->path,
-                 uv_strerror(result));
+    query->acceptor = acceptor_new(loop, endpoint->fd, BACKLOG, "a query client", on_accept, query);
+    if (query->acceptor == NULL) {
+        snprintf(why, ENDPOINT_WHY_SIZE, "%s: cannot listen: %s", endpoint->path, strerror(errno));
+        query->open_handles = 1;
         query_close(query);
         return NULL;
     }
+    endpoint->fd = -1;
     for (int i = 0; i < QUERY_READERS; i++) {
         query->slots[i].query = query;
         query->slots[i].reader = readers[i];
@@ -1122,12 +1113,17 @@ json_t *query_status(const struct query *query)
                   (json_int_t)query->errors, "unread_bytes", (json_int_t)query->out_bytes));
 }
 
-static void on_handle_closed(uv_handle_t *handle)
+static void on_part_closed(void *cookie)
 {
-    struct query *query = handle->data;
+    struct query *query = cookie;
 
     query->open_handles--;
     free_if_last(query);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    on_part_closed(handle->data);
 }
 
 void query_close(struct query *query)
@@ -1137,7 +1133,9 @@ void query_close(struct query *query)
     if (query == NULL)
         return;
     query->closing = true;
-    uv_close((uv_handle_t *)&query->server, on_handle_closed);
+    if (query->acceptor != NULL)
+        acceptor_close(query->acceptor, on_part_closed, query);
+    query->acceptor = NULL;
     uv_close((uv_handle_t *)&query->tick, on_handle_closed);
     for (connection = query->connections; connection != NULL; connection = next) {
         next = connection->next;

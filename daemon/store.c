@@ -18,33 +18,10 @@
 
 #define TALLY_BUCKETS 256
 #define LEAST_SEGMENT_BYTES ((uint64_t)1 << 20)
+#define LOG_BYTES ((uint64_t)64 << 20)
+#define LEAST_LOG_BYTES ((uint64_t)128 << 10)
 #define CROWDED_NS (INT64_C(3600) * 1000000000)  /* seen since: not forgotten for others */
 #define FULL_TOLD_NS (INT64_C(600) * 1000000000) /* how long a full disk is told of */
-
-static const char insert_sql[] =
-    "INSERT INTO exits(row, incarnation, seq, time_ns, kind, node, uid,"
-#define X(column, section, key) " " #column ","
-    RECORD_COLUMNS(X)
-#undef X
-        " initial_module)"
-        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7,"
-#define X(column, section, key) " ?,"
-    RECORD_COLUMNS(X)
-#undef X
-        " ?)";
-
-enum {
-    INSERT_ROW = 1,
-    INSERT_INCARNATION,
-    INSERT_SEQ,
-    INSERT_TIME,
-    INSERT_KIND,
-    INSERT_NODE,
-    INSERT_UID,
-    INSERT_COLUMNS
-};
-
-static const char body_sql[] = "INSERT INTO bodies(row, json) VALUES(?1, ?2)";
 
 /* A node may get its name only after it connected first. What belongs to another uid stays as it
  * is. */
@@ -134,15 +111,25 @@ uint64_t store_segment_bytes(struct store *store)
     return bytes > LEAST_SEGMENT_BYTES || limits.segment_bytes > 0 ? bytes : LEAST_SEGMENT_BYTES;
 }
 
+uint64_t store_log_bytes(struct store *store)
+{
+    uint64_t bytes = store_segment_bytes(store) / 8;
+
+    if (bytes > LOG_BYTES)
+        bytes = LOG_BYTES;
+    return bytes > LEAST_LOG_BYTES ? bytes : LEAST_LOG_BYTES;
+}
+
 static int prepare_all(struct store *store)
 {
     sqlite3 *database = store->database;
 
-    return schema_prepare(database, "BEGIN IMMEDIATE", &store->begin) == 0 &&
+    return store_rows_register(database, &store->rows) == SQLITE_OK &&
+                   schema_prepare(database, "BEGIN IMMEDIATE", &store->begin) == 0 &&
                    schema_prepare(database, "COMMIT", &store->commit) == 0 &&
                    schema_prepare(database, "ROLLBACK", &store->rollback) == 0 &&
-                   schema_prepare(database, insert_sql, &store->insert) == 0 &&
-                   schema_prepare(database, body_sql, &store->body) == 0 &&
+                   schema_prepare(database, store_rows_exits_sql, &store->exits) == 0 &&
+                   schema_prepare(database, store_rows_bodies_sql, &store->bodies) == 0 &&
                    schema_prepare(database, hello_sql, &store->hello) == 0 &&
                    schema_prepare(database, name_sql, &store->name) == 0 &&
                    schema_prepare(database, crowd_sql, &store->crowd) == 0 &&
@@ -155,23 +142,19 @@ static int prepare_all(struct store *store)
 
 int store_open_live(struct store *store, char *why)
 {
-    uint64_t log_bytes = store_segment_bytes(store) / 8;
     char sql[256];
     int result = schema_connect(store->live->path, SQLITE_OPEN_READWRITE, &store->database);
 
-    /* The log is written to the database whenever it is this long; on a small disk it is short. */
-    if (log_bytes > (uint64_t)16 << 20)
-        log_bytes = (uint64_t)16 << 20;
-    if (log_bytes < 128 * 1024)
-        log_bytes = 128 * 1024;
     /* FULL: what is acknowledged survives a power cut. With group commit it costs next to nothing.
      */
     snprintf(sql, sizeof(sql),
-             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-4096;"
-             "PRAGMA wal_autocheckpoint=%" PRIu64 "; PRAGMA journal_size_limit=%" PRIu64,
-             log_bytes / SCHEMA_PAGE_BYTES, log_bytes);
+             "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;"
+             "PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=%" PRIu64,
+             store_log_bytes(store));
     if (result == SQLITE_OK)
         result = sqlite3_exec(store->database, sql, NULL, NULL, NULL);
+    if (result == SQLITE_OK)
+        store_watch_log(store);
     if (result == SQLITE_OK)
         result = prepare_all(store);
     result = schema_result(store->database, result);
@@ -184,15 +167,16 @@ int store_open_live(struct store *store, char *why)
 
 void store_close_live(struct store *store, bool checkpoint)
 {
-    sqlite3_stmt **const statements[] = {&store->begin,  &store->commit, &store->rollback,
-                                         &store->insert, &store->body,   &store->hello,
-                                         &store->name,   &store->crowd,  &store->load,
-                                         &store->save,   &store->cursor};
+    sqlite3_stmt **const statements[] = {&store->begin, &store->commit, &store->rollback,
+                                         &store->exits, &store->bodies, &store->hello,
+                                         &store->name,  &store->crowd,  &store->load,
+                                         &store->save,  &store->cursor};
 
     for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++) {
         sqlite3_finalize(*statements[i]);
         *statements[i] = NULL;
     }
+    store_checkpointer_leave(store->checkpointer);
     if (!checkpoint && store->database != NULL)
         sqlite3_db_config(store->database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_close(store->database);
@@ -246,6 +230,7 @@ struct store *store_open(const char *path, int *exit_code, char why[STORE_WHY_SI
         goto error;
     store->shared.head = store->next_row - 1;
     store->indexer = store_indexer_start(&store->catalogue);
+    store->checkpointer = store_checkpointer_start();
     return store;
 
 error:
@@ -261,6 +246,7 @@ void store_close(struct store *store)
         return;
     store_indexer_stop(store->indexer);
     store_close_live(store, true);
+    store_checkpointer_stop(store->checkpointer);
     while ((owed = store->owed) != NULL) {
         store->owed = owed->next;
         free(owed);
@@ -464,44 +450,19 @@ static struct tally *greet(struct store *store, struct batch *batch, struct chan
     return tally != NULL ? tally : find_tally(store, batch, hello->incarnation);
 }
 
-static int write_row(struct store *store, const struct change *change, int64_t row)
-{
-    const struct record *record = change->record;
-    sqlite3_stmt *insert = store->insert;
-    int index = INSERT_COLUMNS;
-
-    sqlite3_bind_int64(insert, INSERT_ROW, row);
-    sqlite3_bind_text(insert, INSERT_INCARNATION, change->hello->incarnation, HELLO_INCARNATION,
-                      SQLITE_STATIC);
-    sqlite3_bind_int64(insert, INSERT_SEQ, (int64_t)record->seq);
-    sqlite3_bind_int64(insert, INSERT_TIME, (int64_t)record->time_ns);
-    sqlite3_bind_int64(insert, INSERT_KIND, (int64_t)record->kind);
-    bind_text(insert, INSERT_NODE, change->hello->name);
-    sqlite3_bind_int64(insert, INSERT_UID, change->uid);
-    for (int column = 0; column < RECORD_COLUMN_COUNT; column++)
-        bind_text(insert, index++, record->column[column]);
-    if (store_run(insert) != 0)
-        return -1;
-    sqlite3_bind_int64(store->body, 1, row);
-    sqlite3_bind_text(store->body, 2, record->json, (int)record->json_length, SQLITE_STATIC);
-    return store_run(store->body);
-}
-
 /*
- * Numbers rise within a connection, and a connection begins behind what is acknowledged: what is
+ * Give it a row, in which it is written when all have theirs (write_rows). Numbers rise within a
+ * connection, and a connection begins behind what is acknowledged: what is
  * not above the highest has come before.
  */
-static int write_record(struct store *store, struct batch *batch, struct change *change,
-                        struct tally *tally)
+static void take_record(struct batch *batch, struct change *change, struct tally *tally)
 {
     const struct record *record = change->record;
 
     if ((int64_t)record->seq <= tally->top_seq) {
         batch->duplicates++;
-        return 0;
+        return;
     }
-    if (write_row(store, change, batch->row) != 0)
-        return -1;
     change->row = batch->row++;
     tally->stored++;
     tally->here++;
@@ -509,7 +470,17 @@ static int write_record(struct store *store, struct batch *batch, struct change 
     raise_to(&tally->made, record->seq);
     /* What is below and not here will not come any more. */
     raise_to(&tally->settled, record->seq);
-    return 0;
+}
+
+/* All records that got a row, which are in the changes. */
+static int write_rows(struct store *store, const struct change *changes, size_t count)
+{
+    int result;
+
+    store->rows = (struct store_rows){.first = changes, .count = count};
+    result = store_run(store->exits) == 0 && store_run(store->bodies) == 0 ? 0 : -1;
+    store->rows = (struct store_rows){0};
+    return result;
 }
 
 static int write_cursor(struct store *store, const char *sink, int64_t cursor)
@@ -529,8 +500,7 @@ static int64_t lost_of(const struct tally *tally)
     return lost < tally->made - tally->stored ? lost : tally->made - tally->stored;
 }
 
-static int apply_to(struct store *store, struct batch *batch, struct change *change,
-                    struct tally *tally)
+static void apply_to(struct batch *batch, struct change *change, struct tally *tally)
 {
     switch (change->type) {
     case CHANGE_HELLO:
@@ -540,8 +510,7 @@ static int apply_to(struct store *store, struct batch *batch, struct change *cha
         tally->ended = 0;
         break;
     case CHANGE_RECORD:
-        if (write_record(store, batch, change, tally) != 0)
-            return -1;
+        take_record(batch, change, tally);
         break;
     case CHANGE_COUNTERS:
         raise_to(&tally->made, change->made);
@@ -557,7 +526,6 @@ static int apply_to(struct store *store, struct batch *batch, struct change *cha
         break;
     }
     tally->touched = true;
-    return 0;
 }
 
 static struct tally *tally_of(struct store *store, struct batch *batch, struct change *change)
@@ -590,8 +558,7 @@ static int apply_one(struct store *store, struct batch *batch, struct change *ch
     if (tally == NULL)
         return change->refusal != STORE_WELCOME ? 0 : -1;
     lost = lost_of(tally);
-    if (apply_to(store, batch, change, tally) != 0)
-        return -1;
+    apply_to(batch, change, tally);
     /* It may sink, too: what was dropped comes out of the outbox after all. */
     change->lost_more = lost_of(tally) > lost ? (uint64_t)(lost_of(tally) - lost) : 0;
     return 0;
@@ -607,6 +574,8 @@ static int apply_all(struct store *store, struct batch *batch, struct change *ch
         if (apply_one(store, batch, change) != 0)
             return -1;
     }
+    if (batch->row > store->next_row && write_rows(store, changes, count) != 0)
+        return -1;
     for (size_t i = 0; i < TALLY_BUCKETS; i++) {
         for (const struct tally *tally = batch->tallies[i]; tally != NULL; tally = tally->next) {
             if (tally->touched && save_tally(store, tally, batch->now) != 0)
@@ -614,6 +583,14 @@ static int apply_all(struct store *store, struct batch *batch, struct change *ch
         }
     }
     return store_run(store->commit);
+}
+
+void store_hash(struct change *change)
+{
+    const struct record *record = change->record;
+
+    columns_hash(change->hello->incarnation, record->seq, record->column, change->hash);
+    change->hashed = true;
 }
 
 /* Let readers see what is committed. */
@@ -638,8 +615,9 @@ static void publish(struct store *store, struct batch *batch, struct change *cha
         if (change->type == CHANGE_RECORD && change->row > 0) {
             int64_t time_ns = (int64_t)record->time_ns;
 
-            if (live->columns != NULL && !columns_append(live->columns, change->hello->incarnation,
-                                                         record->seq, time_ns, record->column))
+            if (!change->hashed)
+                store_hash(change);
+            if (live->columns != NULL && !columns_append(live->columns, change->hash, time_ns))
                 catalogue_forget_columns(&store->catalogue, live);
             if (time_ns < live->min_ns)
                 live->min_ns = time_ns;
@@ -732,6 +710,8 @@ int store_apply(struct store *store, struct change *changes, size_t count, int64
     int result;
 
     store_tend(store);
+    if (store->database != NULL)
+        store_tend_log(store);
     while ((result = open_and_transact(store, changes, count, why)) != SQLITE_OK) {
         if (result == SQLITE_FULL) {
             pthread_mutex_lock(&store->shared.lock);

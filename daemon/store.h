@@ -41,6 +41,9 @@
 /* A node's name is its uid's until nobody has come with it for this long. */
 #define STORE_NAME_KEPT_S ((int64_t)7 * 24 * 3600)
 
+/* Columns of which a hash is remembered while a segment has no indexes. */
+#define STORE_HASHES 9
+
 struct store;
 struct store_reader;
 
@@ -81,6 +84,8 @@ struct change {
     void (*done)(struct change *change); /* called on the loop after commit; frees the change */
     void *cookie;
     uint64_t submitted_ns; /* when it was read, by uv_hrtime: for the numbers */
+    bool hashed;           /* store_hash was called */
+    uint16_t hash[STORE_HASHES];
     struct change *next;
 };
 
@@ -105,6 +110,13 @@ void store_limit(struct store *store, const struct store_settings *settings);
  * Close ${store}, which may be NULL and has no more readers, and give up its lock.
  */
 void store_close(struct store *store);
+
+/*
+ * store_hash(change):
+ * Do now what store_apply else does with the columns of a CHANGE_RECORD. Any thread: the one that
+ * writes has more to do.
+ */
+void store_hash(struct change *change);
 
 /*
  * store_apply(store, changes, count, head, why):

@@ -1,6 +1,4 @@
-#include <inttypes.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,6 +15,8 @@ static const int hashed[] = {
 
 #define HASHED (sizeof(hashed) / sizeof(hashed[0]))
 
+_Static_assert(HASHED == STORE_HASHES, "a change has room for each hash");
+
 struct columns {
     atomic_uint holds;
     int64_t first;
@@ -28,6 +28,8 @@ struct columns {
     void *memory; /* all of these */
     size_t size;
 };
+
+#define HASH_BEGIN UINT64_C(0xcbf29ce484222325)
 
 /* Never 0, which stands for "has none". */
 static uint16_t hash_bytes(uint64_t hash, const char *text, size_t length)
@@ -41,7 +43,7 @@ static uint16_t hash_bytes(uint64_t hash, const char *text, size_t length)
 
 static uint16_t hash_text(const char *text)
 {
-    return hash_bytes(UINT64_C(0xcbf29ce484222325), text, strlen(text));
+    return hash_bytes(HASH_BEGIN, text, strlen(text));
 }
 
 struct columns *columns_new(int64_t first, size_t capacity)
@@ -82,28 +84,42 @@ void columns_release(struct columns *columns)
     free(columns);
 }
 
+/* As hash_text has it of "INCARNATION-SEQ". */
 static uint16_t hash_id(const char *incarnation, uint64_t seq)
 {
-    char id[64];
-    int length = snprintf(id, sizeof(id), "%.16s-%" PRIu64, incarnation, seq);
+    char id[HELLO_INCARNATION + 1 + 20], digits[20];
+    size_t length = strnlen(incarnation, HELLO_INCARNATION), count = 0;
 
-    return hash_bytes(UINT64_C(0xcbf29ce484222325), id, (size_t)length);
+    memcpy(id, incarnation, length);
+    id[length++] = '-';
+    do
+        digits[count++] = (char)('0' + seq % 10);
+    while ((seq /= 10) > 0);
+    while (count > 0)
+        id[length++] = digits[--count];
+    return hash_bytes(HASH_BEGIN, id, length);
 }
 
-bool columns_append(struct columns *columns, const char *incarnation, uint64_t seq, int64_t time_ns,
-                    const char *const column[RECORD_COLUMN_COUNT])
+void columns_hash(const char *incarnation, uint64_t seq,
+                  const char *const column[RECORD_COLUMN_COUNT], uint16_t hash[STORE_HASHES])
+{
+    for (size_t i = 0; i < HASHED; i++) {
+        if (hashed[i] == STORE_COLUMN_ID)
+            hash[i] = hash_id(incarnation, seq);
+        else
+            hash[i] = column[hashed[i]] != NULL ? hash_text(column[hashed[i]]) : 0;
+    }
+}
+
+bool columns_append(struct columns *columns, const uint16_t hash[STORE_HASHES], int64_t time_ns)
 {
     size_t at = atomic_load_explicit(&columns->count, memory_order_relaxed);
     size_t block = at / COLUMNS_BLOCK;
 
     if (at == columns->capacity)
         return false;
-    for (size_t i = 0; i < HASHED; i++) {
-        if (hashed[i] == STORE_COLUMN_ID)
-            columns->hash[i][at] = hash_id(incarnation, seq);
-        else if (column[hashed[i]] != NULL)
-            columns->hash[i][at] = hash_text(column[hashed[i]]);
-    }
+    for (size_t i = 0; i < HASHED; i++)
+        columns->hash[i][at] = hash[i];
     if (at % COLUMNS_BLOCK == 0 || time_ns < columns->min_ns[block])
         columns->min_ns[block] = time_ns;
     if (at % COLUMNS_BLOCK == 0 || time_ns > columns->max_ns[block])

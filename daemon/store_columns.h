@@ -36,11 +36,17 @@ struct columns *columns_hold(struct columns *columns);
 void columns_release(struct columns *columns);
 
 /*
- * columns_append(columns, incarnation, seq, time_ns, column):
- * Remember the next row. Return false if there is no room.
+ * columns_hash(incarnation, seq, column, hash):
+ * Write to ${hash} what is remembered of that row's columns. Any thread.
  */
-bool columns_append(struct columns *columns, const char *incarnation, uint64_t seq, int64_t time_ns,
-                    const char *const column[RECORD_COLUMN_COUNT]);
+void columns_hash(const char *incarnation, uint64_t seq,
+                  const char *const column[RECORD_COLUMN_COUNT], uint16_t hash[STORE_HASHES]);
+
+/*
+ * columns_append(columns, hash, time_ns):
+ * Remember the next row, of which columns_hash made ${hash}. Return false if there is no room.
+ */
+bool columns_append(struct columns *columns, const uint16_t hash[STORE_HASHES], int64_t time_ns);
 
 /*
  * columns_has(column):

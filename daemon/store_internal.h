@@ -11,6 +11,7 @@
 #include <sqlite3.h>
 
 #include "store.h"
+#include "store_rows.h"
 #include "store_schema.h"
 #include "store_segment.h"
 
@@ -30,6 +31,7 @@ struct owed {
 };
 
 struct store_indexer;
+struct store_checkpointer;
 
 struct store {
     char *path;
@@ -39,6 +41,7 @@ struct store {
 
     struct catalogue catalogue;
     struct store_indexer *indexer;
+    struct store_checkpointer *checkpointer;
 
     struct {
         pthread_mutex_t lock;
@@ -63,11 +66,16 @@ struct store {
     size_t sink_count;
 
     sqlite3 *database; /* the live segment */
+    int64_t log_pages; /* in its log */
+    int64_t log_done;  /* of them: in the database, too, as far as is known */
+    int64_t log_next;  /* before it is so long it is not tried again to let it begin anew */
+    bool log_failed;   /* to bring the rest of it into the database, the last time */
     sqlite3_stmt *begin;
     sqlite3_stmt *commit;
     sqlite3_stmt *rollback;
-    sqlite3_stmt *insert;
-    sqlite3_stmt *body;
+    struct store_rows rows; /* what the next two are about */
+    sqlite3_stmt *exits;
+    sqlite3_stmt *bodies;
     sqlite3_stmt *hello;
     sqlite3_stmt *name;
     sqlite3_stmt *crowd;
@@ -102,6 +110,12 @@ int store_run(sqlite3_stmt *statement);
  * the store may take, or of what the disk has for it.
  */
 uint64_t store_segment_bytes(struct store *store);
+
+/*
+ * store_log_bytes(store):
+ * Return how long the live segment's log shall become: an eighth of a segment, up to 64 MiB.
+ */
+uint64_t store_log_bytes(struct store *store);
 
 /* store_keep.c */
 
@@ -170,6 +184,34 @@ void store_indexer_stop(struct store_indexer *indexer);
  * There is a closed segment. Any thread.
  */
 void store_indexer_wake(struct store_indexer *indexer);
+
+/* store_checkpoint.c */
+
+/*
+ * store_checkpointer_start(), store_checkpointer_stop(checkpointer):
+ * Start the thread that brings the live segment's log into it; stop it.
+ */
+struct store_checkpointer *store_checkpointer_start(void);
+void store_checkpointer_stop(struct store_checkpointer *checkpointer);
+
+/*
+ * store_checkpointer_leave(checkpointer):
+ * Wait until ${checkpointer}, which may be NULL, is done, and let go of the segment. The writer's.
+ */
+void store_checkpointer_leave(struct store_checkpointer *checkpointer);
+
+/*
+ * store_watch_log(store):
+ * The live segment is just opened: from now on keep an eye on how long its log is.
+ */
+void store_watch_log(struct store *store);
+
+/*
+ * store_tend_log(store):
+ * Between two transactions: bring the log into the database where that is due. It begins anew when
+ * it has some store_log_bytes, and does not come to have much more than twice that.
+ */
+void store_tend_log(struct store *store);
 
 /* store_reader.c */
 

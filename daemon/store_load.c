@@ -252,6 +252,7 @@ static int fill_columns(struct store *store, char *why)
             ", initial_module FROM exits ORDER BY row";
     struct segment *live = store->live;
     const char *column[RECORD_COLUMN_COUNT];
+    uint16_t hash[STORE_HASHES];
     sqlite3_stmt *statement = NULL;
     int result = sqlite3_prepare_v2(store->database, sql, -1, &statement, NULL);
 
@@ -262,10 +263,10 @@ static int fill_columns(struct store *store, char *why)
         for (int i = 0; i < RECORD_COLUMN_COUNT; i++)
             column[i] = (const char *)sqlite3_column_text(statement, 4 + i);
         /* The place of a row is its number: a row that is missing would move all others. */
+        columns_hash((const char *)sqlite3_column_text(statement, 1),
+                     (uint64_t)sqlite3_column_int64(statement, 2), column, hash);
         if (live->columns != NULL &&
-            (row != live->last + 1 ||
-             !columns_append(live->columns, (const char *)sqlite3_column_text(statement, 1),
-                             (uint64_t)sqlite3_column_int64(statement, 2), time_ns, column)))
+            (row != live->last + 1 || !columns_append(live->columns, hash, time_ns)))
             catalogue_forget_columns(&store->catalogue, live);
         live->last = row;
         live->min_ns = time_ns < live->min_ns ? time_ns : live->min_ns;

@@ -114,7 +114,7 @@ int schema_connect(const char *path, int flags, sqlite3 **database)
     sqlite3_db_config(*database, SQLITE_DBCONFIG_LOOKASIDE, NULL, 0, 0);
     sqlite3_extended_result_codes(*database, 0);
     sqlite3_busy_timeout(*database, 5000);
-    return sqlite3_exec(*database, "PRAGMA cache_size=-256", NULL, NULL, NULL);
+    return sqlite3_exec(*database, "PRAGMA cache_size=-128", NULL, NULL, NULL);
 }
 
 int schema_prepare(sqlite3 *database, const char *sql, sqlite3_stmt **statement)

@@ -224,9 +224,10 @@ static void failed(struct writer *writer)
     uv_timer_start(&writer->retry, on_retry, RETRY_MS, 0);
 }
 
-static void succeeded(struct writer *writer)
+/* The batch is committed: out of the queue with it. Returns its changes. */
+static struct change *succeeded(struct writer *writer)
 {
-    struct change *change;
+    struct change *changes = writer->first, **end = &writer->first;
 
     if (writer->failing)
         log_info("the store can be written again");
@@ -239,20 +240,32 @@ static void succeeded(struct writer *writer)
     writer->changes += writer->batch_count;
     writer->committed_head = writer->head;
     writer->queued -= writer->batch_count;
-    for (size_t i = 0; i < writer->batch_count; i++) {
-        change = writer->first;
-        writer->first = change->next;
-        change->done(change);
-    }
+    for (size_t i = 0; i < writer->batch_count; i++)
+        end = &(*end)->next;
+    writer->first = *end;
+    *end = NULL;
     if (writer->first == NULL)
         writer->last = &writer->first;
+    return changes;
+}
+
+static void tell_committed(struct writer *writer, struct change *changes)
+{
+    struct change *change;
+    int64_t head = writer->committed_head;
+
+    while ((change = changes) != NULL) {
+        changes = change->next;
+        change->done(change);
+    }
     for (int i = 0; i < writer->listener_count; i++)
-        writer->listeners[i].on_commit(writer->listeners[i].cookie, writer->committed_head);
+        writer->listeners[i].on_commit(writer->listeners[i].cookie, head);
 }
 
 static void on_written(uv_work_t *work, int status)
 {
     struct writer *writer = work->data;
+    struct change *committed = NULL;
 
     (void)status; /* never cancelled */
     writer->busy = false;
@@ -262,11 +275,16 @@ static void on_written(uv_work_t *work, int status)
     else
         uv_timer_stop(&writer->tend_timer);
     if (writer->result == 0 && writer->batch_count > 0)
-        succeeded(writer);
+        committed = succeeded(writer);
     else if (writer->result == 0)
         writer->tend = false;
     else
         failed(writer);
+    /* The disk does not wait while it is told what is on it. */
+    if (writer->first != NULL)
+        begin(writer);
+    if (committed != NULL)
+        tell_committed(writer, committed);
     /* Draining wants the cursors that the listeners may just have noted, too. */
     begin(writer);
 }

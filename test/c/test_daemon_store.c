@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <dirent.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -1003,6 +1004,110 @@ static void test_claims_without_measure(void **state)
     free(live);
 }
 
+/* ---- many in one transaction ---- */
+
+#define MANY 200
+
+/* Nodes that differ, records that came before, and what is no record, all in one. */
+static void test_many_in_one(void **state)
+{
+    struct fixture *fixture = *state;
+    struct hello other = fixture->hello;
+    struct change *changes = memory_zeroed(MANY * sizeof(*changes));
+    char why[STORE_WHY_SIZE] = "";
+    int64_t row = 0;
+
+    memcpy(other.incarnation, "fedcba9876543210", 17);
+    changes[0] = (struct change){.type = CHANGE_HELLO, .hello = &fixture->hello};
+    changes[1] = (struct change){.type = CHANGE_HELLO, .hello = &other};
+    for (uint64_t i = 2; i < MANY; i++) {
+        bool counters = i % 10 == 9;
+
+        changes[i - 1].next = &changes[i];
+        changes[i].type = counters ? CHANGE_COUNTERS : CHANGE_RECORD;
+        changes[i].hello = i % 3 == 0 ? &other : &fixture->hello;
+        /* Every eighth has come before. */
+        if (!counters)
+            changes[i].record = make_record(i % 8 == 0 && i > 8 ? 2 : i);
+        if (i % 2 == 0 && !counters)
+            store_hash(&changes[i]);
+    }
+    changes[0].next = &changes[1];
+    assert_int_equal(store_apply(fixture->store, changes, MANY, &fixture->head, why), 0);
+    for (uint64_t i = 2; i < MANY; i++) {
+        if (changes[i].type == CHANGE_RECORD)
+            assert_int_equal(changes[i].row, i % 8 == 0 && i > 8 ? 0 : ++row);
+        free(changes[i].record);
+    }
+    assert_int_equal(fixture->head, row);
+    assert_int_equal(ask(fixture, "SELECT count(*) FROM exits JOIN bodies USING(row)"
+                                  " WHERE json = '{\"seq\":' || seq || '}' AND time_ns = seq * 1000"
+                                  " AND node = 'n@h' AND pid = '<0.1.0>' AND name IS NULL"),
+                     row);
+    assert_int_equal(ask(fixture, "SELECT sum(stored) FROM incarnations"), row);
+    assert_int_equal(ask(fixture, "SELECT count(*) FROM exits WHERE incarnation ="
+                                  " iif(seq % 3 = 0, 'fedcba9876543210', '0123456789abcdef')"),
+                     row);
+    check_rows(fixture, 1, row);
+    free(changes);
+}
+
+/* ---- the log of the live segment ---- */
+
+static struct record *make_long_record(uint64_t seq)
+{
+    const size_t length = 65000;
+    struct record *record = memory_zeroed(sizeof(*record) + length + 1);
+    char *json = memset(record + 1, 'x', length);
+
+    record->seq = seq;
+    record->time_ns = seq * 1000;
+    record->json = json;
+    record->json_length = length;
+    return record;
+}
+
+static int64_t size_of(const char *path)
+{
+    struct stat status;
+
+    return stat(path, &status) == 0 ? (int64_t)status.st_size : 0;
+}
+
+/* It goes into the database while it is written to, and begins anew before it is long. */
+static void test_log_is_short(void **state)
+{
+    const int64_t mib = 1 << 20, most = 16 * mib;
+    struct fixture *fixture = *state;
+    char *live, log[256];
+    int64_t longest = 0;
+    uint64_t seq = 0;
+
+    /* An eighth of it is for the log. */
+    limit(fixture, (struct store_settings){.segment_bytes = (uint64_t)(8 * most)});
+    apply(fixture, (struct change){.type = CHANGE_HELLO});
+    live = newest_file(fixture, ".seg");
+    snprintf(log, sizeof(log), "%s-wal", live);
+    while (seq < 100)
+        apply(fixture, (struct change){.type = CHANGE_RECORD, .record = make_long_record(++seq)});
+    /* It is far from full, but another thread brings it into the database. */
+    assert_true(size_of(log) < most);
+    for (int attempt = 0; size_of(live) < 3 * mib; attempt++) {
+        assert_true(attempt < 6000);
+        poll(NULL, 0, 10);
+    }
+    while (seq < 1000) {
+        apply(fixture, (struct change){.type = CHANGE_RECORD, .record = make_long_record(++seq)});
+        longest = size_of(log) > longest ? size_of(log) : longest;
+    }
+    assert_true(longest <= 2 * most + mib);
+    assert_int_equal(ask(fixture, "SELECT count(*) FROM bodies WHERE length(json) = 65000"), 1000);
+    /* What is killed now has it all. */
+    reopen(fixture);
+    check_rows(fixture, 1, 1000);
+    free(live);
+}
+
 /* ---- candidates ---- */
 
 static void add_random(struct fixture *fixture, uint64_t seq)
@@ -1188,6 +1293,8 @@ int main(void)
         TEST(test_a_crowd),
         TEST(test_claims_without_measure),
         TEST(test_takes_over_what_somebody_reads),
+        TEST(test_many_in_one),
+        TEST(test_log_is_short),
         TEST(test_candidates),
         TEST(test_times),
     };

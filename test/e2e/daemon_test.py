@@ -625,22 +625,22 @@ def test_silent_peer_is_sent_away(s):
 
 @test
 def test_too_few_descriptors(s):
-    """More peers than descriptors: the daemon neither dies nor spins, and serves who comes later."""
+    """More peers than descriptors: the daemon neither dies nor spins, says so once, and serves who waits as soon as it can."""
     daemon = s.start(binary=s.plain, limits=[(resource.RLIMIT_NOFILE, 40)])
     socks = []
-    for _ in range(80):
+    for _ in range(24):
         sock = socket.socket(socket.AF_UNIX)
         s.undo.callback(sock.close)
-        sock.settimeout(30)
+        sock.settimeout(60)
         sock.connect(daemon.ingest)
         socks.append(sock)
-    # Those it has no descriptor for are closed.
-    closed = sum(1 for sock in socks[-30:] if sock.recv(1) == b"")
-    equal(closed, 30)
+    daemon.wait_log("cannot accept a node: Too many open files; who comes has to wait")
     before = daemon.cpu_seconds()
     node = FakeNode(daemon.ingest)
     node.make()
-    for sock in socks[:20]:
+    # Nobody of them says HELLO: the daemon itself makes room, and the last of those who waited gets its turn.
+    check(b"no HELLO" in socks[-1].recv(100))
+    for sock in socks:
         sock.close()
     while not (node.connect() and node.deliver()):
         pass
@@ -754,6 +754,64 @@ def test_why(s):
     for request in (dict(pid="<0.99.0>"), dict(name="nobody"), dict(pid="<0.7.0>", node="c@h")):
         error = why(**request)[-1]["error"]
         equal((error["code"], error["field"]), ("not_found", next(iter(request))))
+    daemon.stop()
+
+
+@test
+def test_why_counts_others_within_bounds(s):
+    """Of a name that up to 256 exits have it is told which other nodes have it; of more it is not, however fast it were."""
+    daemon = s.start(*s.config("store { segment_rows = 100 }"), out=None)
+    nodes = [FakeNode(daemon.ingest, name="n%d@h" % i) for i in range(4)]
+    for node in nodes:
+        for i in range(60):
+            node.make(exit_record("<0.%d.0>" % i, name="both" if i < 15 else None, module="both" if i < 30 else "many"))
+        check(node.connect() and node.deliver())
+    answer = daemon.ask({"op": "why", "name": "both"})
+    equal(answer[0]["exit"]["id"], nodes[3].incarnation + "-30")
+    equal([(other["node"], other["count"], other["record"]) for other in answer[1]["others"]],
+          [("n%d@h" % i, 30, nodes[i].incarnation + "-30") for i in (2, 1, 0)])
+    for i in range(16):
+        nodes[0].make(exit_record("<0.%d.1>" % i, name="many"))
+        nodes[0].make(exit_record("<0.%d.1>" % i, module="many"))
+    check(nodes[0].deliver())
+    # 16 of the name, and 120 and 16 of the module: fewer than 256.
+    equal(sum(other["count"] for other in daemon.ask({"op": "why", "name": "many"})[-1]["others"]), 90)
+    for i in range(105):
+        nodes[1].make(exit_record("<0.%d.2>" % i, module="many"))
+    check(nodes[1].deliver())
+    answer = daemon.ask({"op": "why", "name": "many"})
+    equal(answer[0]["exit"]["process"]["pid"], "<0.104.2>")
+    check(answer[-1]["done"] and "others" not in answer[-1], answer[-1])
+    daemon.stop()
+
+
+@test
+def test_sleeps_when_nothing_comes(s):
+    """With a node and a subscriber that are silent, no thread of the daemon wakes up."""
+    daemon = s.start(binary=s.plain)
+    node = FakeNode(daemon.ingest)
+    node.make()
+    check(node.connect() and node.deliver())
+    with s.client(daemon) as client:
+        client.send({"id": 1, "op": "subscribe"})
+        client.line()
+        threads = "/proc/%d/task" % daemon.process.pid
+
+        def sleeps():
+            total = 0
+            for thread in os.listdir(threads):
+                with open("%s/%s/status" % (threads, thread)) as status:
+                    total += int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status.read(), re.M).group(1))
+            return total
+
+        # What is begun comes to its end: the cursor of the file is noted within a second or two.
+        for _ in range(20):
+            before = sleeps()
+            check(not select.select([client.socket], [], [], 2.2)[0], "nothing was to come")
+            if sleeps() == before:
+                break
+        else:
+            check(False, "it does not come to rest")
     daemon.stop()
 
 
