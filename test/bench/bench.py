@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 
-LIMITS_S = {"node": 720, "scope": 180, "attach": 300, "longest": 420, "daemon": 480, "counts": 240, "proxy": 480}
+LIMITS_S = {"node": 1200, "scope": 300, "attach": 600, "longest": 600, "daemon": 600, "counts": 240, "proxy": 480}
 BUILD_S = 300
 GRACE_S = 20  # from being asked to end to being made to
 
@@ -101,6 +101,8 @@ def completed(line, part):
     whole.update(line)
     if "bar" in whole:
         whole.setdefault("figure", value)
+        if is_number(whole["bar"]):
+            whole["bar"] = "%g %s" % (whole["bar"], whole["unit"])
     return whole
 
 

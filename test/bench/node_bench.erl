@@ -11,6 +11,8 @@
 -export([main/1]).
 
 -define(ROUNDS, 15).
+-define(ROUNDS_LEAST, 3).
+-define(BUDGET_S, 90). % of a workload
 -define(MEMORY_PROCESSES, 200_000).
 -define(MEMORY_LINKS, 200_000).
 -define(OF_PROCESS, 0.5).
@@ -31,10 +33,19 @@ workload(#{count := Unscaled, run := Run} = Workload, Parallel) ->
     Variants = node_tracing:variants(),
     Count = bench_stats:scaled(Unscaled),
     _ = measured(Run, max(1, Count div 10), Parallel),
-    Rounds = [round(Run, Count, Parallel, turned(Variants, Round))
-              || Round <- lists:seq(1, bench_stats:rounds(maps:get(rounds, Workload, ?ROUNDS)))],
+    Wanted = bench_stats:rounds(maps:get(rounds, Workload, ?ROUNDS)),
+    Until = erlang:monotonic_time(second) + ?BUDGET_S,
+    Rounds = rounds(fun(Round) -> round(Run, Count, Parallel, turned(Variants, Round)) end, Wanted, Until, []),
     [#{none := #{times := Parts}} | _] = Rounds,
     lists:foreach(fun(Part) -> part(Part, Parallel, Rounds, Workload) end, lists:sort(maps:keys(Parts))).
+
+%% Fewer than wanted where they take too long, but not less than so many.
+rounds(Do, Wanted, Until, Done) ->
+    N = length(Done),
+    case N >= Wanted orelse (N >= ?ROUNDS_LEAST andalso erlang:monotonic_time(second) >= Until) of
+        true -> lists:reverse(Done);
+        false -> rounds(Do, Wanted, Until, [Do(N + 1) | Done])
+    end.
 
 part(Part, Parallel, Rounds, #{name := Name} = Workload) ->
     Times = [maps:map(fun(_, #{times := Parts}) -> maps:get(Part, Parts) end, Round) || Round <- Rounds],
@@ -100,7 +111,8 @@ bar({above_floor, Nanoseconds}, _, Above) ->
 bar(none, _, _) ->
     [].
 
-%% What coroner adds, as a share of what a tracing process adds; and what the floor adds, which is what the VM itself takes.
+%% What coroner adds, as a share of what a tracing process adds; and what the floor adds, which is what the VM itself takes. In a
+%% round in which a tracing process seems to have added nothing, others had the machine: its share is far off, the median is not.
 share(Name, Parallel, Times) ->
     Shares = fun(Variant) -> [(maps:get(Variant, Round) - None) / max(1, Process - None)
                               || #{none := None, process := Process} = Round <- Times] end,

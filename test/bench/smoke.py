@@ -6,6 +6,7 @@
 Prints a line for each test, and at the end "N passed, N failed".
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -35,6 +36,25 @@ def run(part):
     assert not missing, "no line for %s" % missing
     if part in ("node", "scope", "attach", "longest", "proxy"):
         assert [line for line in lines if "bar" in line], "no bar"
+    if part in ("node", "attach", "scope", "longest", "proxy", "daemon"):
+        tabled(part, lines)
+
+
+def tabled(part, lines):
+    """The page's tables of these lines: each in its place, and what is beside them left as it was."""
+    with tempfile.TemporaryDirectory() as folder:
+        page, told = os.path.join(folder, "page.md"), os.path.join(folder, "lines.json")
+        marks = ["before\n", "<!-- table: %s -->\n" % part, "old\n", "<!-- end -->\n", "after\n", "<!-- table: counts -->\n", "kept\n", "<!-- end -->\n"]
+        with open(page, "w", encoding="utf-8") as out:
+            out.writelines(marks)
+        with open(told, "w", encoding="utf-8") as out:
+            out.writelines(json.dumps(line) + "\n" for line in lines)
+        subprocess.run([os.path.join(os.path.dirname(PROGRAM), "table.py"), "--into", page, told], check=True, timeout=60)
+        with open(page, encoding="utf-8") as text:
+            new = text.readlines()
+    assert new[:2] == marks[:2] and new[-5:] == marks[-5:] and "old\n" not in new, "what is beside the table was changed"
+    rows = [row for row in new[2:-5] if row.startswith("|")]
+    assert len(rows) >= 4 and len({row.count("|") for row in rows}) == 1, "the table is not one"
 
 
 # What looks after the benches, with programs in their place that do what a bench must not.
