@@ -75,7 +75,7 @@ $(OBJ)/test-bench/%.o: test/bench/%.c
 
 .PHONY: bench-daemon
 bench-daemon: priv/coronerd $(B)/test/bench/daemon_bench
-	@$(BENCH_PART) daemon $(B)/test/bench/daemon_bench --daemon priv/coronerd $(DAEMON_BENCH)
+	@$(BENCH_PART) daemon bash -euc 'exec $(B)/test/bench/daemon_bench --daemon priv/coronerd --folder "$$TMPDIR" $(DAEMON_BENCH)'
 
 # What messages cost inside the scope and outside.
 .PHONY: bench-scope
