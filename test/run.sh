@@ -6,11 +6,11 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 70
 
-scripts/deps.sh build test demo fuzz || exit 1
+scripts/deps.sh build test demo fuzz bench || exit 1
 make all >/dev/null || { echo "not ok: it does not build"; echo "0 passed, 1 failed"; exit 1; }
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(test-node-c bench-counts test-fuzz test-daemon test-service test-package test-http test-sinks test-pipelines test-faults test-soak test-erlang test-e2e test-ctl test-proxy test-demo)
+[ ${#parts[@]} -gt 0 ] || parts=(test-node-c bench-counts test-bench test-fuzz test-daemon test-service test-package test-http test-sinks test-pipelines test-faults test-soak test-erlang test-e2e test-ctl test-proxy test-demo)
 passed=0 failed=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -4,35 +4,55 @@
 %% The machine may have others to serve: so a round is short, the variants follow each other within it, each round begins
 %% with another, and what is compared is compared within a round. `value' is the median over the rounds, `ratio' the median
 %% of the rounds' ratios to `none', `to_floor' the same to the floor; `low' and `high' bound a ratio's 95 % interval, by
-%% the order of the rounds (which takes no distribution for granted). `to_floor_of_least' compares the shortest rounds: what
+%% the order of the rounds. `to_floor_of_least' compares the shortest rounds: what
 %% others do to a round only makes it longer.
 -module(node_bench).
 
 -export([main/1]).
 
 -define(ROUNDS, 15).
+-define(ROUNDS_LEAST, 3).
+-define(BUDGET_S, 90). % of a workload
 -define(MEMORY_PROCESSES, 200_000).
 -define(MEMORY_LINKS, 200_000).
+-define(OF_PROCESS, 0.5).
 
 %% @doc Runs the workloads whose names begin with one of these, or all.
 -spec main([string()]) -> ok.
 main(Names) ->
     ok = logger:set_primary_config(level, none),
-    [Rounds] = [case os:getenv("BENCH_ROUNDS") of false -> ?ROUNDS; Text -> list_to_integer(Text) end],
     Wanted = fun(Name) -> Names =:= [] orelse lists:any(fun(N) -> lists:prefix(N, Name) end, Names) end,
     Schedulers = erlang:system_info(schedulers_online),
-    _ = [workload(Workload, Parallel, Rounds)
+    _ = [workload(Workload, Parallel)
          || #{name := Name} = Workload <- node_workloads:all(), Wanted(Name),
             Parallel <- lists:usort([1 | [Schedulers || maps:get(many, Workload, false)]])],
     _ = [memory() || Wanted("memory")],
     ok.
 
-workload(#{name := Name, count := Count, run := Run} = Workload, Parallel, Rounds) ->
+workload(#{count := Unscaled, run := Run} = Workload, Parallel) ->
     Variants = node_tracing:variants(),
+    Count = bench_stats:scaled(Unscaled),
     _ = measured(Run, max(1, Count div 10), Parallel),
-    Times = [round(Run, Count, Parallel, turned(Variants, Round))
-             || Round <- lists:seq(1, min(Rounds, maps:get(rounds, Workload, Rounds)))],
-    lists:foreach(fun(Variant) -> report(Name, Parallel, Variant, Times, Workload) end, Variants).
+    Wanted = bench_stats:rounds(maps:get(rounds, Workload, ?ROUNDS)),
+    Until = erlang:monotonic_time(second) + ?BUDGET_S,
+    Rounds = rounds(fun(Round) -> round(Run, Count, Parallel, turned(Variants, Round)) end, Wanted, Until, []),
+    [#{none := #{times := Parts}} | _] = Rounds,
+    lists:foreach(fun(Part) -> part(Part, Parallel, Rounds, Workload) end, lists:sort(maps:keys(Parts))).
+
+%% Fewer than wanted where they take too long, but not less than so many.
+rounds(Do, Wanted, Until, Done) ->
+    N = length(Done),
+    case N >= Wanted orelse (N >= ?ROUNDS_LEAST andalso erlang:monotonic_time(second) >= Until) of
+        true -> lists:reverse(Done);
+        false -> rounds(Do, Wanted, Until, [Do(N + 1) | Done])
+    end.
+
+part(Part, Parallel, Rounds, #{name := Name} = Workload) ->
+    Times = [maps:map(fun(_, #{times := Parts}) -> maps:get(Part, Parts) end, Round) || Round <- Rounds],
+    Counts = [Count || #{coroner := #{counts := Count}} <- Rounds],
+    _ = [report(Name ++ Part, Parallel, Variant, Times, Counts, Workload) || Variant <- node_tracing:variants()],
+    _ = [share(Name ++ Part, Parallel, Times) || maps:get(events, Workload, true)],
+    ok.
 
 turned(Variants, Round) ->
     {Last, First} = lists:split(Round rem length(Variants), Variants),
@@ -43,21 +63,22 @@ round(Run, Count, Parallel, Variants) ->
 
 traced(Variant, Run, Count, Parallel) ->
     Tracing = node_tracing:on(Variant),
-    Time = measured(Run, Count, Parallel),
-    Lost = [node_tracing:counts() || Variant =:= coroner],
+    Times = measured(Run, Count, Parallel),
+    Counts = case Variant of coroner -> node_tracing:counts(); _ -> none end,
     ok = node_tracing:off(Tracing),
     _ = [erlang:garbage_collect(Pid) || Pid <- processes()],
-    {Time, Lost}.
+    #{times => Times, counts => Counts}.
 
-%% Nanoseconds an operation, done by so many processes at once. Each has a heap of its own, and traps exits.
+%% Nanoseconds an operation, done by so many processes at once; of each part, if the workload tells of parts. Each has a heap of
+%% its own, and traps exits.
 measured(Run, Count, Parallel) ->
     Pids = [spawn_monitor(fun() -> runner(Run, Count) end) || _ <- lists:seq(1, Parallel)],
     Begin = erlang:monotonic_time(nanosecond),
     _ = [Pid ! go || {Pid, _} <- Pids],
     Own = [receive {'DOWN', Monitor, process, Pid, {result, Result}} -> Result end || {Pid, Monitor} <- Pids],
     case Own of
-        [{nanoseconds, Nanoseconds}] -> Nanoseconds / Count;
-        _ -> (erlang:monotonic_time(nanosecond) - Begin) / (Count * Parallel)
+        [{nanoseconds, Parts}] -> maps:map(fun(_, Nanoseconds) -> Nanoseconds / Count end, Parts);
+        _ -> #{"" => (erlang:monotonic_time(nanosecond) - Begin) / (Count * Parallel)}
     end.
 
 runner(Run, Count) ->
@@ -67,96 +88,60 @@ runner(Run, Count) ->
 
 %%% What is printed
 
-report(Name, Parallel, Variant, Times, Workload) ->
-    Own = [time(Variant, Round) || Round <- Times],
-    print([{name, [Name, " / ", atom_to_list(Variant)]}, {variant, atom_to_list(Variant)}, {processes, Parallel}, {unit, "ns"}]
-          ++ summary(Own)
-          ++ ratio(ratio, paired(Variant, none, Times))
-          ++ ratio(to_floor, paired(Variant, floor, Times))
-          ++ [{to_floor_of_least, lists:min(Own) / lists:min([time(floor, Round) || Round <- Times])}]
-          ++ [{above_floor, round(median([time(Variant, Round) - time(floor, Round) || Round <- Times]))}]
-          ++ [Item || Variant =:= coroner, Item <- bar(maps:get(bar, Workload, none), Times) ++ share(Times) ++ counts(Times)]).
-
-time(Variant, Round) ->
-    {Time, _} = maps:get(Variant, Round),
-    Time.
+report(Name, Parallel, Variant, Times, Counts, Workload) ->
+    Own = [maps:get(Variant, Round) || Round <- Times],
+    Above = [Time - maps:get(floor, Round) || #{Variant := Time} = Round <- Times],
+    bench_stats:print(
+      [{name, Name ++ " / " ++ atom_to_list(Variant)}, {workload, Name}, {variant, atom_to_list(Variant)}, {processes, Parallel},
+       {unit, "ns"}]
+      ++ bench_stats:summary(Own)
+      ++ bench_stats:ratio(ratio, paired(Variant, none, Times))
+      ++ bench_stats:ratio(to_floor, paired(Variant, floor, Times))
+      ++ [{to_floor_of_least, lists:min(Own) / lists:min([maps:get(floor, Round) || Round <- Times])},
+          {above_floor, bench_stats:median(Above)}]
+      ++ [Item || Variant =:= coroner, Item <- bar(maps:get(bar, Workload, none), Times, Above) ++ most(Counts)]).
 
 paired(Variant, Other, Times) ->
-    [time(Variant, Round) / time(Other, Round) || Round <- Times].
+    [maps:get(Variant, Round) / maps:get(Other, Round) || Round <- Times].
 
-summary(Values) ->
-    [{value, round(median(Values))}, {runs, length(Values)}, {min, round(lists:min(Values))},
-     {median, round(median(Values))}, {max, round(lists:max(Values))}, {otp, erlang:system_info(otp_release)}].
-
-ratio(Key, Ratios) ->
-    {Low, High} = interval(Ratios),
-    [{Key, median(Ratios)}, {atom_to_list(Key) ++ "_low", Low}, {atom_to_list(Key) ++ "_high", High}].
-
-%% A bar below 1.10 is met when the interval reaches down to it.
-bar({Of, Bar}, Times) when Of =:= floor; Of =:= none ->
-    Ratios = paired(coroner, Of, Times),
-    {Low, _} = interval(Ratios),
-    Reached = case Bar < 1.10 of true -> Low; false -> median(Ratios) end,
-    [{bar, io_lib:format("~.2f x ~s", [Bar, Of])}, {met, Reached =< Bar}];
-bar({above_floor, Nanoseconds}, Times) ->
-    Above = median([time(coroner, Round) - time(floor, Round) || Round <- Times]),
-    [{bar, io_lib:format("floor + ~b ns", [Nanoseconds])}, {met, Above =< Nanoseconds}];
-bar(none, _Times) ->
+bar({Of, Bar}, Times, _) when Of =:= floor; Of =:= none ->
+    bench_stats:at_most(Bar, io_lib:format("~.2f x ~s", [Bar, Of]), paired(coroner, Of, Times), ratio);
+bar({above_floor, Nanoseconds}, _, Above) ->
+    bench_stats:at_most(Nanoseconds, io_lib:format("floor + ~b ns", [Nanoseconds]), Above, figure);
+bar(none, _, _) ->
     [].
 
-%% What coroner adds, as a share of what a tracing process adds.
-share(Times) ->
-    Added = fun(Variant) -> median([time(Variant, Round) - time(none, Round) || Round <- Times]) end,
-    case Added(process) of
-        Process when Process > 0 -> [{of_process, Added(coroner) / Process}];
-        _ -> []
-    end.
+%% What coroner adds, as a share of what a tracing process adds; and what the floor adds, which is what the VM itself takes. In a
+%% round in which a tracing process seems to have added nothing, others had the machine: its share is far off, the median is not.
+share(Name, Parallel, Times) ->
+    Shares = fun(Variant) -> [(maps:get(Variant, Round) - None) / max(1, Process - None)
+                              || #{none := None, process := Process} = Round <- Times] end,
+    Own = Shares(coroner),
+    bench_stats:print(
+      [{name, Name ++ " / of what process adds"}, {workload, Name}, {variant, "of process"}, {processes, Parallel}, {unit, "ratio"}]
+      ++ bench_stats:summary(Own)
+      ++ bench_stats:ratio(ratio, Own)
+      ++ [{floor_of_process, bench_stats:median(Shares(floor))}]
+      ++ bench_stats:at_most(?OF_PROCESS, io_lib:format("~.2f x what process adds", [?OF_PROCESS]), Own, ratio)).
 
-counts(Times) ->
-    Counts = [Count || #{coroner := {_, [Count]}} <- Times],
+most(Counts) ->
     [{Key, lists:max([maps:get(Key, Count) || Count <- Counts])} || Key <- [made, counted, lost]].
-
-%% The median's 95 % interval: the order statistics between which it lies with that probability (the binomial's tails).
-interval(Values) ->
-    Sorted = lists:sort(Values),
-    N = length(Sorted),
-    Skip = skipped(N, 0, math:pow(0.5, N), math:pow(0.5, N)),
-    {lists:nth(Skip + 1, Sorted), lists:nth(N - Skip, Sorted)}.
-
-skipped(N, K, Tail, _) when Tail + 0.0 > 0.025; K >= N div 2 -> max(0, K - 1);
-skipped(N, K, Tail, Term) ->
-    Next = Term * (N - K) / (K + 1),
-    skipped(N, K + 1, Tail + Next, Next).
-
-median(Values) ->
-    Sorted = lists:sort(Values),
-    N = length(Sorted),
-    case N rem 2 of
-        1 -> lists:nth(N div 2 + 1, Sorted);
-        0 -> (lists:nth(N div 2, Sorted) + lists:nth(N div 2 + 1, Sorted)) / 2
-    end.
-
-print(Pairs) ->
-    io:put_chars(["{", lists:join(",", [["\"", key(Key), "\":", json(Value)] || {Key, Value} <- Pairs]), "}\n"]).
-
-key(Key) when is_atom(Key) -> atom_to_list(Key);
-key(Key) -> Key.
-
-json(Value) when is_boolean(Value) -> atom_to_list(Value);
-json(Value) when is_integer(Value) -> integer_to_list(Value);
-json(Value) when is_float(Value) -> io_lib:format("~.3f", [Value]);
-json(Value) -> ["\"", Value, "\""].
 
 %%% Memory: what the VM's allocators gave, with coroner and with the floor, for the same processes.
 
 memory() ->
-    Process = held(fun processes_held/0, ?MEMORY_PROCESSES),
-    Hub = held(fun links_held/0, ?MEMORY_LINKS),
-    Few = held(fun few_links_held/0, ?MEMORY_PROCESSES),
-    print([{name, "memory a live process"}, {unit, "bytes"}, {bar, "96"}, {met, Process =< 96}] ++ summary([Process])),
-    print([{name, "memory a link, of one process with 200,000"}, {unit, "bytes"}, {bar, "16"}, {met, Hub - Process =< 16}]
-          ++ summary([Hub - Process])),
-    print([{name, "memory a live process with 4 links"}, {unit, "bytes"}, {bar, "160"}, {met, Few =< 160}] ++ summary([Few])).
+    Count = bench_stats:scaled(?MEMORY_PROCESSES),
+    Links = bench_stats:scaled(?MEMORY_LINKS),
+    Process = held(fun() -> processes_held(Count) end, Count),
+    Hub = held(fun() -> links_held(Links) end, Links),
+    Few = held(fun() -> few_links_held(Count) end, Count),
+    bytes("memory a live process", Process, 96),
+    bytes("memory a link, of one process with 200,000", Hub - Process, 16),
+    bytes("memory a live process with 4 links", Few, 160).
+
+bytes(Name, Bytes, Bar) ->
+    bench_stats:print([{name, Name}, {unit, "bytes"}] ++ bench_stats:single(Bytes) ++ [{ratio, null}]
+                      ++ bench_stats:at_most(Bar, io_lib:format("~b bytes", [Bar]), [Bytes], figure)).
 
 held(Hold, Count) ->
     [Floor, Coroner] = [begin
@@ -167,15 +152,15 @@ held(Hold, Count) ->
                         end || Variant <- [floor, coroner]],
     (Coroner - Floor) / Count.
 
-processes_held() ->
-    grown(fun() -> [spawn(fun wait/0) || _ <- lists:seq(1, ?MEMORY_PROCESSES)] end).
+processes_held(Count) ->
+    grown(fun() -> [spawn(fun wait/0) || _ <- lists:seq(1, Count)] end).
 
 %% One process linked to all of them, each of them to it.
-links_held() ->
+links_held(Count) ->
     grown(fun() ->
                   Me = self(),
                   Hub = spawn(fun() ->
-                                      Pids = [spawn_link(fun wait/0) || _ <- lists:seq(1, ?MEMORY_LINKS)],
+                                      Pids = [spawn_link(fun wait/0) || _ <- lists:seq(1, Count)],
                                       Me ! {ready, self()},
                                       wait(),
                                       Pids
@@ -184,9 +169,9 @@ links_held() ->
           end).
 
 %% Rings in which each is linked to the two on both sides.
-few_links_held() ->
+few_links_held(Count) ->
     grown(fun() ->
-                  Pids = [spawn(fun() -> linking() end) || _ <- lists:seq(1, ?MEMORY_PROCESSES)],
+                  Pids = [spawn(fun() -> linking() end) || _ <- lists:seq(1, Count)],
                   ring(list_to_tuple(Pids)),
                   Pids
           end).

@@ -1,5 +1,5 @@
-%% The workloads. Each is run by one process, or by as many at once as there are schedulers; with `own' times it says itself
-%% what counts of what it did.
+%% The workloads. Each is run by one process, or by as many at once as there are schedulers; one that gives its own times says
+%% itself what counts of what it did, by parts that the name is continued with.
 -module(node_workloads).
 
 -export([all/0]).
@@ -8,11 +8,12 @@
 -export_type([workload/0]).
 
 %% count: how often it does it in a round, by each process. many: whether it is also run by all schedulers. rounds: fewer
-%% where one takes seconds. bars: of the ratio to the floor, or to `none', or nanoseconds above the floor.
+%% where one takes seconds. events: whether it makes any but that of being scheduled. bar: of the ratio to the floor, or to
+%% `none', or nanoseconds above the floor.
 -type workload() :: #{name := string(), count := pos_integer(), run := fun((pos_integer()) -> own_time() | term()),
-                      many => boolean(), rounds => pos_integer(),
+                      many => boolean(), rounds => pos_integer(), events => boolean(),
                       bar => {floor | none, Ratio :: float()} | {above_floor, Nanoseconds :: pos_integer()}}.
--type own_time() :: {nanoseconds, integer()}.
+-type own_time() :: {nanoseconds, #{Part :: string() => integer()}}.
 
 -define(CASCADE, 100_000).
 -define(CHILDREN, 100_000).
@@ -23,16 +24,16 @@ all() ->
        run => repeated(fun() -> ended(spawn_monitor(fun() -> ok end)) end)},
      #{name => "spawn_link and exit", count => 10_000, many => true, bar => {floor, 1.12}, run => repeated(fun linked/0)},
      #{name => "link and unlink", count => 30_000, many => true, bar => {floor, 1.20}, run => fun link_unlink/1},
-     #{name => "gen_server:call", count => 15_000, many => true, bar => {floor, 1.03}, run => fun calls/1},
-     #{name => "ping-pong", count => 30_000, many => true, bar => {floor, 1.03}, run => fun ping_pong/1},
+     #{name => "gen_server:call", events => false, count => 15_000, many => true, bar => {floor, 1.03}, run => fun calls/1},
+     #{name => "ping-pong", events => false, count => 30_000, many => true, bar => {floor, 1.03}, run => fun ping_pong/1},
      #{name => "register and unregister", count => 30_000, bar => {floor, 1.12}, run => fun registered/1},
      #{name => "kill and DOWN, with a record", count => 10_000, many => true, bar => {above_floor, 3_000},
        run => repeated(fun killed/0)},
-     #{name => "crash with a stacktrace", count => 3_000, run => repeated(fun crashed/0)},
+     #{name => "crash with a stacktrace", count => 3_000, many => true, run => repeated(fun crashed/0)},
      #{name => "exit with a reason of 100 MB, in binaries", count => 100, bar => {above_floor, 30_000}, run => fun binaries/1},
-     #{name => "exit with a reason of 100 MB, in lists", count => 1, rounds => 5, run => fun lists/1},
-     #{name => "a cascade over 100,000 links", count => ?CASCADE, rounds => 7, bar => {none, 2.0}, run => fun cascade/1},
-     #{name => "a supervisor with 100,000 children", count => ?CHILDREN, rounds => 5, run => fun supervised/1}].
+     #{name => "exit with a reason of 100 MB, in lists", count => 1, bar => {above_floor, 30_000}, run => fun lists/1},
+     #{name => "a cascade over 100,000 links", count => ?CASCADE, bar => {none, 2.0}, run => fun cascade/1},
+     #{name => "a supervisor with 100,000 children", count => ?CHILDREN, rounds => 7, run => fun supervised/1}].
 
 repeated(Do) ->
     fun(Count) -> repeat(Count, Do) end.
@@ -41,9 +42,12 @@ repeat(0, _) -> ok;
 repeat(Count, Do) -> Do(), repeat(Count - 1, Do).
 
 timed(Do) ->
+    {nanoseconds, #{"" => nanoseconds(Do)}}.
+
+nanoseconds(Do) ->
     Begin = erlang:monotonic_time(nanosecond),
     _ = Do(),
-    {nanoseconds, erlang:monotonic_time(nanosecond) - Begin}.
+    erlang:monotonic_time(nanosecond) - Begin.
 
 ended({Pid, Monitor}) ->
     receive {'DOWN', Monitor, process, Pid, _} -> ok end.
@@ -132,11 +136,11 @@ fewer_than(Count) ->
 
 supervised(Count) ->
     {ok, Supervisor} = supervisor:start_link(?MODULE, supervisor),
-    repeat(Count, fun() -> {ok, _} = supervisor:start_child(Supervisor, []) end),
+    Start = nanoseconds(fun() -> repeat(Count, fun() -> {ok, _} = supervisor:start_child(Supervisor, []) end) end),
     unlink(Supervisor),
     Monitor = erlang:monitor(process, Supervisor),
-    exit(Supervisor, shutdown),
-    ended({Supervisor, Monitor}).
+    Shutdown = nanoseconds(fun() -> exit(Supervisor, shutdown), ended({Supervisor, Monitor}) end),
+    {nanoseconds, #{", start" => Start, ", shutdown" => Shutdown}}.
 
 child() ->
     {ok, spawn_link(fun wait/0)}.

@@ -14,29 +14,31 @@ main() ->
     ok = coroner:stop(), % loaded
     lists:foreach(fun bench/1,
                   [{Name, Scope, Workload}
-                   || {Name, Scope} <- [{"all", all},
+                   || {Name, Scope} <- [{"all traced", all},
                                         {"outside, of an excluded module", #{exclude => [{module, ?MODULE}]}},
                                         {"outside, of no application", #{applications => [stdlib]}}],
                       Workload <- [ping_pong, gen_server_call]]).
 
 bench({Name, Scope, Workload}) ->
-    Pairs = [pair(Scope, Workload) || _ <- lists:seq(1, ?PAIRS)],
-    Ratios = lists:sort([With / Without || {Without, With} <- Pairs]),
-    %% 95 % of the medians of so many lie between these two: the sign test's interval, for 15 the 4th and the 12th.
-    {Low, High} = {lists:nth(4, Ratios), lists:nth(12, Ratios)},
-    io:format("{\"name\":\"~s, ~s\",\"unit\":\"ratio\",\"value\":~.3f,\"low\":~.3f,\"high\":~.3f,\"runs\":~b,"
-              "\"without_ns\":~b,\"with_ns\":~b,\"otp\":\"~s\"}~n",
-              [Workload, Name, median(Ratios), Low, High, ?PAIRS, round(median(lists:sort([W || {W, _} <- Pairs]))),
-               round(median(lists:sort([W || {_, W} <- Pairs]))), erlang:system_info(otp_release)]).
+    Pairs = [pair(Scope, Workload, Round) || Round <- lists:seq(1, bench_stats:rounds(?PAIRS))],
+    Ratios = [With / Without || {Without, With} <- Pairs],
+    {Low, High} = bench_stats:interval(Ratios),
+    bench_stats:print(
+      [{name, name(Workload) ++ ", " ++ Name}, {unit, "ns"}]
+      ++ bench_stats:summary([With || {_, With} <- Pairs])
+      ++ bench_stats:ratio(ratio, Ratios)
+      ++ [{none, bench_stats:median([Without || {Without, _} <- Pairs])}]
+      ++ [Item || Scope =/= all, Item <- [{bar, "1.00 x none, within the interval"}, {figure, bench_stats:median(Ratios)},
+                                          {figure_low, Low}, {figure_high, High}, {met, Low =< 1.0}]]).
 
-median(Sorted) ->
-    lists:nth(length(Sorted) div 2 + 1, Sorted).
+name(ping_pong) -> "ping-pong";
+name(gen_server_call) -> "gen_server:call".
 
 %% In turn, and each first in turn.
-pair(Scope, Workload) ->
-    case rand:uniform(2) of
-        1 -> Without = run(Workload), {Without, with(Scope, Workload)};
-        2 -> With = with(Scope, Workload), {run(Workload), With}
+pair(Scope, Workload, Round) ->
+    case Round rem 2 of
+        0 -> Without = run(Workload), {Without, with(Scope, Workload)};
+        1 -> With = with(Scope, Workload), {run(Workload), With}
     end.
 
 with(Scope, Workload) ->
@@ -51,7 +53,7 @@ run(Workload) ->
     {Pid, Monitor} = spawn_monitor(?MODULE, pong, []),
     Pid ! {run, Self, Workload},
     receive {Pid, Took} -> Took end,
-    receive {'DOWN', Monitor, process, Pid, _} -> Took / ?COUNT end.
+    receive {'DOWN', Monitor, process, Pid, _} -> Took / bench_stats:scaled(?COUNT) end.
 
 -spec pong() -> ok.
 pong() ->
@@ -73,9 +75,10 @@ timed(gen_server_call) ->
     Took.
 
 time(Do) ->
-    repeat(?COUNT div 10, Do),
+    Count = bench_stats:scaled(?COUNT),
+    repeat(Count div 10, Do),
     Begin = erlang:monotonic_time(nanosecond),
-    repeat(?COUNT, Do),
+    repeat(Count, Do),
     erlang:monotonic_time(nanosecond) - Begin.
 
 repeat(0, _) -> ok;
