@@ -238,6 +238,21 @@ static struct verdict conclude(struct verdict verdict, const struct exit_facts *
 }
 
 /*
+ * Whether a signal of the parent's is there that fits as one that ended it. The process may have
+ * trapped it and only then stopped trapping: where its stack shows that its parent's exit led to
+ * its end, that signal is the cause either way.
+ */
+static bool has_signal_of_parent(const struct exit_facts *facts,
+                                 const struct evidence_facts *evidence, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (evidence[i].kind == EVIDENCE_SIGNAL && !evidence[i].is_kill &&
+            passes(FILTER_PARENT, &evidence[i]) && fit_of(facts, &evidence[i]) == FIT_SIGNAL)
+            return true;
+    return false;
+}
+
+/*
  * What a process that a signal may have ended may have done itself: exits that it had trapped and may have
  * followed, and, unless its stack shows that it did, what it said.
  */
@@ -249,7 +264,8 @@ static void add_own_side(struct verdict *side, const struct exit_facts *facts,
             add_fitting(side, facts, evidence, count, FIT_TRAPPED, true, FILTER_STOP);
         if (evidence[own].from_parent)
             add_fitting(side, facts, evidence, count, FIT_TRAPPED, true, FILTER_PARENT);
-        if (side->candidates > 0)
+        if (side->candidates > 0 ||
+            (evidence[own].from_parent && has_signal_of_parent(facts, evidence, count)))
             return;
         add_fitting(side, facts, evidence, count, FIT_TRAPPED, true, FILTER_NONE);
     }

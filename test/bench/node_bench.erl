@@ -196,10 +196,10 @@ wait() ->
 
 %% What the allocator of NIFs has given out meanwhile.
 grown(Do) ->
-    Before = driver_bytes(),
+    Before = settled_bytes(),
     {Keeper, Monitor} = spawn_monitor(fun() -> exit({kept, Do()}) end),
     Pids = receive {'DOWN', Monitor, process, Keeper, {kept, Kept}} -> Kept end,
-    Grown = driver_bytes() - Before,
+    Grown = settled_bytes() - Before,
     Monitors = [erlang:monitor(process, Pid) || Pid <- Pids],
     _ = [exit(Pid, kill) || Pid <- Pids],
     _ = [receive {'DOWN', M, process, _, _} -> ok end || M <- Monitors],
@@ -210,6 +210,17 @@ await_no_more() ->
     case erlang:system_info(process_count) < 1000 of
         true -> ok;
         false -> receive after 10 -> await_no_more() end
+    end.
+
+%% What one scheduler frees of another's is given out until that one has time for it: so until nothing changes any more.
+settled_bytes() ->
+    settled_bytes(driver_bytes()).
+
+settled_bytes(Bytes) ->
+    receive after 50 -> ok end,
+    case driver_bytes() of
+        Bytes -> Bytes;
+        Other -> settled_bytes(Other)
     end.
 
 driver_bytes() ->

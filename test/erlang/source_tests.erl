@@ -35,6 +35,7 @@ source_test_() ->
        {"shutdown after a trapped shutdown may be its own will", fun link_trapped_shutdown/0},
        {"a child whose supervisor stops it", fun supervisor_child/0},
        {"a parent's exit, proven by the stack", fun parent_exit/0},
+       {"a parent's signal, trapped before it stopped trapping", fun parent_signal/0},
        {"unknown", fun unknown/0},
        {"names, ancestors, parent, age", fun identity/0},
        {"an erpc worker that answered is no crash", fun rpc_worker/0},
@@ -293,6 +294,35 @@ parent_exit() ->
     Record = end_of(Pid, fun(_) -> Parent ! {exit, shutdown} end),
     ?SOURCE(<<"link_trapped">>, Record),
     ?assertEqual(text(Parent), get("exit.via", Record)).
+
+%% The signal has become a message when the server stops trapping, and the server ends of that message: as its stack shows.
+parent_signal() ->
+    Self = self(),
+    Parent = spawn(fun() ->
+                           {ok, Pid} = gen_server:start_link(?MODULE, trap, []),
+                           unlink(Pid),
+                           Self ! {started, Pid},
+                           receive signal -> exit(Pid, boom) end,
+                           testlib:wait()
+                   end),
+    Pid = receive {started, P} -> P end,
+    Monitor = monitor(process, Pid),
+    _ = sys:replace_state(Pid, fun(State) ->
+                                       Parent ! signal,
+                                       await_message({'EXIT', Parent, boom}),
+                                       process_flag(trap_exit, false),
+                                       State
+                               end),
+    receive {'DOWN', Monitor, process, Pid, boom} -> ok end,
+    Record = why(Pid),
+    ?SOURCE(<<"exit_signal">>, Record),
+    ?assertEqual(text(Parent), get("origin.by", Record)),
+    exit(Parent, kill).
+
+%% Until it stands in the queue of this process.
+await_message(Message) ->
+    {messages, Messages} = process_info(self(), messages),
+    lists:member(Message, Messages) orelse begin erlang:yield(), await_message(Message) end.
 
 unknown() ->
     %% What a sensitive process does is hidden from all tracing.

@@ -475,6 +475,28 @@ static void what_a_stack_proves(void **state)
                        {RAISE, .from_parent = true, SHUTDOWN, AGO(S)}},
           .count = 2,
           OBSERVED(EXIT_SIGNAL, 0)},
+         {.what = "the parent's signal, trapped before it stopped trapping, or not",
+          .exit = {BOOM},
+          .evidence = {{SIGNAL, .is_parent = true, BOOM, AGO(2 * S)},
+                       {RAISE, .from_parent = true, BOOM, AGO(S)}},
+          .count = 2,
+          OBSERVED(EXIT_SIGNAL, 0)},
+         {.what = "the same, and another's signal",
+          .exit = {BOOM},
+          .evidence = {{SIGNAL, .is_parent = true, BOOM, AGO(2 * S)},
+                       {SIGNAL, BOOM, AGO(3 * S)},
+                       {RAISE, .from_parent = true, BOOM, AGO(S)}},
+          .count = 3,
+          AMBIGUOUS(EXIT_SIGNAL, 1),
+          .listed = 2,
+          .list = {OF(EXIT_SIGNAL, 1), OF(EXIT_SIGNAL, 0)}},
+         {.what = "a signal that is not the parent's: it may have been the parent's exit, unseen",
+          .exit = {BOOM},
+          .evidence = {{SIGNAL, BOOM, AGO(2 * S)}, {RAISE, .from_parent = true, BOOM, AGO(S)}},
+          .count = 2,
+          AMBIGUOUS(SELF_EXIT, 1),
+          .listed = 2,
+          .list = {OF(SELF_EXIT, 1), OF(EXIT_SIGNAL, 0)}},
          {.what = "others' are no candidates then",
           .exit = {BOOM, .trapping = true},
           .evidence = {{TRAPPED, BOOM, AGO(S)},
@@ -783,18 +805,26 @@ static struct verdict restated(const struct exit_facts *exit, const struct evide
                 list[listed++] = ended[i];
         if (own.evidence != NONE) {
             /* What it trapped and may have followed; and its own word, unless the stack shows that it did. */
-            bool of_parent = false;
+            bool of_parent = false, may_be_trapped = false;
 
             qsort(prompted, prompts, sizeof(*prompted), by_time_latest);
             for (size_t i = 0; i < prompts; i++)
                 of_parent = of_parent || all[prompted[i].evidence].is_parent ||
                             all[prompted[i].evidence].is_self;
             of_parent = of_parent && all[own.evidence].from_parent;
-            for (size_t i = 0; i < prompts; i++)
+            /* Or it trapped what fits as having ended it, and stopped trapping then. */
+            for (size_t i = 0; i < ends; i++) {
+                const struct evidence_facts *one = &all[ended[i].evidence];
+
+                may_be_trapped = may_be_trapped || (one->kind == EVIDENCE_SIGNAL && !one->is_kill &&
+                                                    (one->is_parent || one->is_self));
+            }
+            may_be_trapped = may_be_trapped && all[own.evidence].from_parent;
+            for (size_t i = 0; i < prompts && (of_parent || !may_be_trapped); i++)
                 if (!of_parent || all[prompted[i].evidence].is_parent ||
                     all[prompted[i].evidence].is_self)
                     list[listed++] = prompted[i];
-            if (!of_parent)
+            if (!of_parent && !may_be_trapped)
                 list[listed++] = own;
         }
         if (own_first)
